@@ -36,7 +36,8 @@ class PodsSettings(Section):
     """How conditions of pods are told."""
 
     settle: Seconds = Field(60.0, ge=0)
-    """A container that crashed, or ran out of memory, has recovered when it is ready and has run for so many seconds."""
+    """A container that crashed, or ran out of memory, has recovered when it is ready and has run for so many seconds. They count
+    from when healer saw it restart, if that is later."""
     restarts: int = Field(3, ge=1)
     """Restarting: that many restarts of one container ..."""
     restarts_within: Seconds = Field(600.0, gt=0)
@@ -320,12 +321,14 @@ def _unsettled(status: ContainerStatus, seen: ObservedPod, *, before: bool) -> f
     """Until when a container that went down has not recovered: 0 while it does not run, None when it has recovered.
 
     A container that is not ready has not recovered if it had the condition `before`; else it is not ready for another reason.
+    The time of its start is that of another clock, and of a watch that may have stalled since: a restart that was seen is news.
     """
     running = status.state.running
     if running is None or (before and not status.ready):
         return 0.0
     started = epoch(running.started_at)
-    until = seen.now + seen.settings.settle if started is None else started + seen.settings.settle
+    last = max([seen.now if started is None else started, *seen.restarts.get(status.name, ())])
+    until = last + seen.settings.settle
     return until if seen.now < until else None
 
 

@@ -284,25 +284,27 @@ def _restarted(count: int, times: int = 1) -> Callable[[Lab], bool]:
     return holds
 
 
-@pytest.mark.parametrize("knative", [False, True], ids=["RawDeployment", "Serverless"])
+@pytest.mark.parametrize(
+    ("knative", "failing"), [(False, "VllmErrorsHigh"), (True, "KServeErrorsHigh")], ids=["RawDeployment", "Serverless"]
+)
 async def test_a_cuda_fault_under_kserve_takes_the_pod_and_changes_nothing_that_kserve_owns(
-    lab: Lab, tmp_path: Path, knative: bool
+    lab: Lab, tmp_path: Path, knative: bool, failing: str
 ) -> None:
     """Its readiness is always true. The same fault is seen as 5xx and as an Xid, and costs one pod. All pods at once, or an Xid
-    of the device, cost none."""
+    of the device, cost none. Without Knative there is no queue-proxy that counts errors: the server inside does."""
     await predictor(lab, knative=knative)
     await lab.wait_for(serves(3), PATIENCE)
     faulty, device, _ = names = list(pods(lab))
     owned = _specs(lab)
     async with daemon(lab, tmp_path, pack("kserve.yaml", "gpu.yaml")) as healer:
-        await healer.post(*(alert("KServeErrorsHigh", pod=name) for name in names))
+        await healer.post(*(alert(failing, pod=name) for name in names))
         await healer.decisions.until(lambda each: each.reason.code == "Storm")
         assert evictions(lab) == []
-        await healer.post(*(alert("KServeErrorsHigh", pod=name, resolved=True) for name in names))
+        await healer.post(*(alert(failing, pod=name, resolved=True) for name in names))
         await healer.told.until(State.CLOSED)
         await healer.post(alert("GpuXidError", pod=device, xid="79"))
         await healer.told.until(State.ESCALATED)
-        both = [alert("KServeErrorsHigh", pod=faulty), alert("GpuXidError", pod=faulty, xid="31")]
+        both = [alert(failing, pod=faulty), alert("GpuXidError", pod=faulty, xid="31")]
         await healer.post(*both)
         await lab.wait_for(lambda lab: faulty not in pods(lab), PATIENCE)
         await healer.post(*(each | {"status": "resolved", "endsAt": each["startsAt"]} for each in both))

@@ -153,6 +153,7 @@ _DONE: Mapping[Symptom, Callable[[Drill, Trouble, str], None]] = {
     Symptom.RECORDED: _recorded,
     Symptom.RESTARTING: _restarted,
     Symptom.OUT_OF_MEMORY: _killed_each,
+    Symptom.KILLED_FETCHING: lambda d, trouble, pod: _killed_fetching(d, trouble, pod),
     Symptom.EVENT: _reported,
 }
 """What takes more than a status."""
@@ -164,9 +165,16 @@ def _pending(trouble: Trouble, now: float) -> PodStatus:
     return PodStatus("Pending", conditions=(placed,), container_statuses=(_container(state),))
 
 
-def _fetching(trouble: Trouble, now: float) -> PodStatus:
+def _killed_fetching(d: Drill, trouble: Trouble, pod: str) -> None:
+    d.world.show(pod, _fetching(trouble, d.now, times=0))
+    d.wait(900)
+    d.world.show(pod, _fetching(trouble, d.now))
+
+
+def _fetching(trouble: Trouble, now: float, times: int = 1) -> PodStatus:
     killed = ContainerState(terminated=Terminated(137, "OOMKilled", moment(now)))
-    fetches = ContainerStatus("fetch", False, 1, ContainerState(running=Running(moment(now))), killed)
+    last = killed if times else ContainerState()
+    fetches = ContainerStatus("fetch", False, times, ContainerState(running=Running(moment(now))), last)
     waits = _container(ContainerState(waiting=Waiting("PodInitializing")))
     placed = Condition("PodScheduled", "True", "", "", moment(now))
     return PodStatus("Pending", conditions=(placed,), init_container_statuses=(fetches,), container_statuses=(waits,))

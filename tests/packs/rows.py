@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from tests.packs.troubles import (
     DEVICE_UNHEALTHY,
     FETCHING_AGAIN,
+    KILLED_FETCHING,
     RESTARTING,
     TERMINATING,
     UNREADY,
@@ -40,6 +41,8 @@ class Hold:
     replicas: int = 4
     brief: bool = False
     """It is over before the rule's `for`."""
+    during: bool = False
+    """It comes while the rule's `for` lasts."""
     rollout: bool = False
     """A rollout of the workload is under way, and halts."""
     lasts: float = 4000
@@ -106,6 +109,7 @@ READY = "Kubernetes calls the pod ready"
 UNMET = "ConditionUnmet"
 ONCE = instead("killed once", out_of_memory(1), "NotOftenEnough")
 REFETCHING = instead("its download was killed out of memory before", FETCHING_AGAIN, UNMET)
+KILLED = replace(instead("its download is killed out of memory meanwhile", KILLED_FETCHING, UNMET), during=True)
 
 
 def by(row: Row, *troubles: Trouble) -> Row:
@@ -141,7 +145,7 @@ def _vllm() -> Iterator[Row]:
     yield evicts("vllm/failing", alerted("VllmErrorsHigh"), STORM, LAST)
     yield evicts("vllm/engine-dead", crashing(), STORM, SHORT, once)
     yield evicts("vllm/down", alerted_down("VllmDown"), STORM, instead(READY, alerted("VllmDown"), UNMET))
-    yield evicts("vllm/weights-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING)
+    yield evicts("vllm/weights-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING, KILLED)
     yield evicts("vllm/not-ready", UNREADY, STORM, SHORT)
     yield by(evicts("vllm/image-pull", waiting("ErrImagePull"), STORM, SHORT), waiting("ImagePullBackOff"))
     yield asks("vllm/saturated", alerted_workload("VllmSaturated"), "scale")
@@ -158,7 +162,7 @@ def _sglang() -> Iterator[Row]:
     yield evicts("sglang/failing", alerted("SglangErrorsHigh"), STORM, LAST)
     yield evicts("sglang/engine-dead", crashing(), STORM, SHORT, once)
     yield evicts("sglang/down", alerted_down("SglangDown"), STORM, instead(READY, alerted("SglangDown"), UNMET))
-    yield evicts("sglang/weights-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING)
+    yield evicts("sglang/weights-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING, KILLED)
     yield evicts("sglang/not-ready", UNREADY, STORM, SHORT)
     yield by(evicts("sglang/image-pull", waiting("ErrImagePull"), STORM, SHORT), waiting("ImagePullBackOff"))
     yield asks("sglang/saturated", alerted_workload("SglangSaturated"), "scale")
@@ -173,7 +177,7 @@ def _triton() -> Iterator[Row]:
     yield evicts("triton/failing", alerted("TritonFailuresHigh"), STORM, LAST)
     yield evicts("triton/crash-loop", crashing(), STORM, SHORT, instead("out of memory", out_of_memory(3), UNMET))
     yield evicts("triton/down", alerted_down("TritonDown"), STORM, instead(READY, alerted("TritonDown"), UNMET))
-    yield evicts("triton/repository-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING)
+    yield evicts("triton/repository-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING, KILLED)
     yield evicts("triton/not-ready", UNREADY, STORM, SHORT)
     yield by(evicts("triton/image-pull", waiting("ImagePullBackOff"), STORM, SHORT), waiting("ErrImagePull"))
     yield asks("triton/saturated", alerted_workload("TritonSaturated"), "scale")
@@ -185,17 +189,18 @@ def _triton() -> Iterator[Row]:
 
 
 def _kserve() -> Iterator[Row]:
-    one = replace(instead("one of its pods fails", alerted("KServeErrorsHigh"), ""), for_another=True)
-    failing = evicts("kserve/failing", alerted("KServeErrorsHigh"), STORM, LAST)
-    yield by(failing, *map(alerted, ("VllmErrorsHigh", "SglangErrorsHigh", "TritonFailuresHigh", "TFServingErrorsHigh")))
+    # The scenes play the mode Standard: no queue-proxy counts errors, and the alert is that of the server inside.
+    one = replace(instead("one of its pods fails", alerted("VllmErrorsHigh"), ""), for_another=True)
+    failing = evicts("kserve/failing", alerted("VllmErrorsHigh"), STORM, LAST)
+    yield by(failing, *map(alerted, ("KServeErrorsHigh", "SglangErrorsHigh", "TritonFailuresHigh", "TFServingErrorsHigh")))
     yield evicts("kserve/crash-loop", crashing(), STORM, SHORT, instead("out of memory", out_of_memory(3), UNMET))
-    yield evicts("kserve/storage-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING)
+    yield evicts("kserve/storage-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING, KILLED)
     yield evicts("kserve/not-ready", UNREADY, STORM, SHORT)
     yield by(evicts("kserve/image-pull", waiting("ImagePullBackOff"), STORM, SHORT), waiting("ErrImagePull"))
     yield pages("kserve/bad-rollout", of_workload("ProgressDeadlineExceeded"), SHORT)
-    version_failing = pages("kserve/version-failing", alerted_workload("KServeVersionFailing"), one)
-    inner = ("VllmVersionFailing", "SglangVersionFailing", "TritonVersionFailing", "TFServingVersionFailing")
-    yield by(version_failing, *map(alerted_workload, inner))
+    version_failing = pages("kserve/version-failing", alerted_workload("VllmVersionFailing"), one)
+    others = ("KServeVersionFailing", "SglangVersionFailing", "TritonVersionFailing", "TFServingVersionFailing")
+    yield by(version_failing, *map(alerted_workload, others))
     yield pages("kserve/oom-killed", out_of_memory(2), ONCE)
     yield pages("kserve/config-error", waiting("CreateContainerConfigError"), SHORT)
     yield pages("kserve/unschedulable", UNSCHEDULABLE, SHORT)

@@ -18,6 +18,8 @@ class Symptom(Enum):
     """A container waits for the reason `name`, and has never run."""
     FETCHING = auto()
     """Its init container was killed out of memory, and downloads the model from the beginning for more than an hour."""
+    KILLED_FETCHING = auto()
+    """It does not end its download, and is killed out of memory when healer has seen that; the download begins again."""
     UNREADY = auto()
     """The pod runs, and its probe fails."""
     UNSCHEDULABLE = auto()
@@ -60,6 +62,7 @@ class Trouble:
 
 
 FETCHING_AGAIN = Trouble(Symptom.FETCHING)
+KILLED_FETCHING = Trouble(Symptom.KILLED_FETCHING)
 UNREADY = Trouble(Symptom.UNREADY)
 UNSCHEDULABLE = Trouble(Symptom.UNSCHEDULABLE)
 TERMINATING = Trouble(Symptom.TERMINATING)

@@ -19,7 +19,11 @@ _WAITING = {
     "CreateContainerError": "create-error",
     "CreateContainerConfigError": "config",
 }
-_BORN = {Symptom.UNSCHEDULABLE: "unschedulable", Symptom.FETCHING: "initializing"}
+_BORN = {
+    Symptom.UNSCHEDULABLE: "unschedulable",
+    Symptom.FETCHING: "initializing",
+    Symptom.KILLED_FETCHING: "initializing",
+}
 _BEHAVIOURS = {Symptom.CRASHING: "crash", Symptom.OUT_OF_MEMORY: "oom", Symptom.UNREADY: "hang"}
 _FIRST = {Symptom.CRASHING: "Error", Symptom.OUT_OF_MEMORY: "OOMKilled"}
 """How a container ends whose first end is all that happens."""
@@ -65,6 +69,10 @@ async def begin(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
     elif symptom is Symptom.EVENT:
         for pod in pods:
             report(scene, pod, trouble)
+    elif symptom is Symptom.KILLED_FETCHING:
+        for pod in pods:
+            await scene.decided("NotLongEnough", of=pod)
+            await _fetch_again(scene, pod)
     elif symptom is Symptom.RESTARTING:
         for pod in pods:
             for _ in range(trouble.times):
@@ -155,11 +163,12 @@ async def _end(scene: Scene, pod: str, reason: str, times: int = 1) -> None:
 
 
 async def _fetch_again(scene: Scene, pod: str) -> None:
-    """The init container that runs is the second: the first was killed."""
+    """The init container that runs is another one: that of before was killed."""
     await scene.stage.lab.wait_for(lambda _: "initContainerStatuses" in scene.pods()[pod]["status"], PATIENCE)
     killed = {"exitCode": 137, "reason": "OOMKilled", "startedAt": timestamp(), "finishedAt": timestamp()}
 
     def change(obj: Object) -> None:
-        obj["status"]["initContainerStatuses"][0] |= {"restartCount": 1, "lastState": {"terminated": killed}}
+        again = {"restartCount": 1, "state": {"running": {"startedAt": timestamp()}}, "lastState": {"terminated": killed}}
+        obj["status"]["initContainerStatuses"][0] |= again
 
     scene.stage.lab.api.modify(POD, scene.namespace, pod, change, subresource="status")

@@ -84,7 +84,7 @@ async def test_the_rules_of_a_file_heal_and_hold_back(file: str, tmp_path: Path)
     servers = [addresses(number, REPLICAS) if file.startswith("models/") else [] for number in range(len(cases))]
     async with stage(file, len(cases), list(chain(*servers))) as on:
         plays = [
-            Play(row, hold, Scene(on, number, row.rule, hurried=hold is None or not hold.brief, addresses=servers[number]))
+            Play(row, hold, Scene(on, number, row.rule, hurried=hurried(hold), addresses=servers[number]))
             for number, (row, hold) in enumerate(cases)
         ]
         served = await asyncio.gather(*map(serve, plays))
@@ -103,6 +103,11 @@ async def test_the_rules_of_a_file_heal_and_hold_back(file: str, tmp_path: Path)
                 failed.append(AssertionError(f"{play}: healer has changed {play.scene.changes()}, and not {outcome}"))
         if failed:
             raise ExceptionGroup(file, failed)
+
+
+def hurried(hold: Hold | None) -> bool:
+    """Whether the rule runs in a hurry: else the trouble ends, or another comes, while its `for` lasts."""
+    return hold is None or not (hold.brief or hold.during)
 
 
 async def serve(play: Play) -> list[str]:

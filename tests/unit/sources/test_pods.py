@@ -295,6 +295,15 @@ def test_a_kill_of_long_ago_is_no_news_though_the_container_is_not_ready_now() -
     assert watch.put(pod(container(fresh(NOW - 7200), restarts=1, last=OOM, ready=False))) == ["+NotReady"]
 
 
+def test_a_restart_that_is_seen_late_is_news_though_the_container_has_run_for_longer() -> None:
+    """The watch has stalled, or the clock of the node is wrong."""
+    watch = Watch()
+    assert watch.put(pod(container())) == []
+    assert watch.put(pod(container(fresh(NOW - 300), restarts=1, last=OOM))) == ["+OOMKilled"]
+    assert watch.wait(59) == []
+    assert watch.wait(1) == ["-OOMKilled"]
+
+
 def test_a_later_crash_of_another_kind_ends_it() -> None:
     watch = Watch()
     watch.put(pod(container(OOM)))
@@ -843,9 +852,8 @@ def test_a_download_that_begins_anew_and_gets_stuck_is_another_occurrence() -> N
     source, killed = PodSource(SETTINGS), Terminated(137, "OOMKilled", moment(NOW - 5000))
     begun = on_a_node(INITIALIZING, init=(container(fresh(NOW - 5000), name="fetch", ready=False),))
     anew = on_a_node(INITIALIZING, init=(container(fresh(NOW - 5000), name="fetch", ready=False, restarts=1, last=killed),))
-    first, *_ = source.put(begun, None, NOW + 1000)
-    second, *_ = source.put(anew, begun, NOW + 1060)
-    assert (first.name, second.name) == ("NotStarting", "NotStarting")
+    (first,) = (each for each in source.put(begun, None, NOW + 1000) if each.name == "NotStarting")
+    (second,) = (each for each in source.put(anew, begun, NOW + 1060) if each.name == "NotStarting")
     assert "last exit 137 (OOMKilled)" in second.message
     assert first.occurrence != second.occurrence
 
