@@ -25,9 +25,9 @@ from healer.cluster.api import Api
 from healer.lab import Lab, serving
 from healer.lab.apiserver.store import StoreEvent
 from healer.lab.canary import CANARY, ROUTE, STABLE, versions
-from healer.lab.custom import INFERENCE_SERVICE, definition
+from healer.lab.custom import CLONESET, INFERENCE_SERVICE, ROLLOUT, as_cloneset, as_rollout, definition
 from healer.lab.groups import serving_groups
-from healer.lab.kinds import DEPLOYMENT, STATEFULSET
+from healer.lab.kinds import DAEMONSET, DEPLOYMENT, STATEFULSET, Kind
 from healer.lab.objects import Object, clone, condition
 from healer.model.annotations import MODEL_HISTORY
 from healer.model_servers.history import PolicyState, load
@@ -85,6 +85,8 @@ class OnWorkload(Scenario):
     """The resource that the action changes."""
     space: ClassVar[str] = NAMESPACE
     """Its namespace."""
+    scope: ClassVar[Rule] = {}
+    """The scope of the rule, where it is not that of the file."""
 
     async def begin(self, stack: AsyncExitStack) -> Rule:
         self._alert = alert("HighErrors", deployment=self.deployment)
@@ -98,7 +100,7 @@ class OnWorkload(Scenario):
         self._kind = self.lab.api.kinds.named(self.watched)
         self.seen.append(clone(self.object()))
         self.lab.store.listeners.append(self._look)
-        return rule("high-errors", when={"alert": ["HighErrors"]}, heal=self.ladder())
+        return rule("high-errors", when={"alert": ["HighErrors"]}, heal=self.ladder(), **self.scope)
 
     @abstractmethod
     async def prepare(self, stack: AsyncExitStack) -> None:
@@ -364,6 +366,152 @@ class RollbackStateful(OnWorkload):
         assert templates[1:] == [self._good]
         assert self.object()["metadata"]["annotations"]["healer.dev/rolled-back-from"] == self._bad
         assert _rolled_out(3)(self.lab)
+
+
+class OfKind(OnWorkload):
+    """A workload of another kind changes at once, and each of its pods is replaced once.
+
+    How it is claimed is as with a Deployment: a daemon dies only around the write, which is to another resource.
+    """
+
+    phases = frozenset()
+    kind: ClassVar[Kind]
+    replicas: ClassVar[int] = 2
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        about: dict[str, Any] = {self.kind.kind.lower(): _NAME}
+        self._alert = alert("HighErrors", **about)
+        defined = [definition(self.kind)] if self.kind.custom else []
+        deployment, *others = serving(replicas=self.replicas, min_available=None)
+        await self.lab.apply([*defined, self.made(deployment), *others])
+        await self.lab.wait_for(self._current, PATIENCE)
+        await self.changed()
+        self.born = self._uids()
+        self.lab.store.listeners.append(self._note)
+
+    def made(self, deployment: Object) -> Object:
+        """The workload, with the pods of the Deployment."""
+        return as_rollout(deployment) if self.kind is ROLLOUT else as_cloneset(deployment)
+
+    async def changed(self) -> None:
+        """What has happened to it before the alert."""
+
+    def object(self) -> Object:
+        return self.named(self.watched, _NAME)
+
+    def mark(self, obj: Object) -> Any:
+        """What the action changes."""
+        return obj["spec"]["template"]
+
+    def _uids(self) -> set[str]:
+        return {pod["metadata"]["uid"] for pod in self.lab.objects("pods", NAMESPACE)}
+
+    def _note(self, collection: str, change: StoreEvent) -> None:
+        if collection == "pods":
+            self.born |= self._uids()
+
+    def _current(self, lab: Lab) -> bool:
+        """Whether its controller has seen its spec, and all pods are of it."""
+        found = self.object()
+        status = found.get("status") or {}
+        observed = str(status.get("observedGeneration")) == str(found["metadata"]["generation"])
+        updated = status.get("updatedNumberScheduled" if self.kind is DAEMONSET else "updatedReplicas")
+        promoted = status.get("stableRS") == status.get("currentPodHash")
+        return observed and promoted and updated == self.replicas and serves(self.replicas)(lab)
+
+    async def verify(self) -> None:
+        assert len([mark for mark, _ in groupby(map(self.mark, self.seen))]) == 2
+        assert self._current(self.lab)
+        assert len(self.born) == 2 * self.replicas
+
+
+class RollbackRollout(OfKind):
+    """Its newest revision is promoted, and bad."""
+
+    action = "rollback"
+    kind = ROLLOUT
+    watched = ROLLOUT.resource
+    must = ("patch rollouts",)
+
+    async def changed(self) -> None:
+        def ship(obj: Object) -> None:
+            obj["spec"]["template"]["spec"]["containers"][0]["image"] = "tensorflow/serving:2.17.0"
+
+        self._good = self._image(self.object())
+        self.lab.api.modify(self.kind, NAMESPACE, _NAME, ship)
+        before = self._uids()
+        await self.lab.wait_for(lambda lab: not before & self._uids() and self._current(lab), PATIENCE)
+
+    def _image(self, obj: Object) -> str:
+        return str(obj["spec"]["template"]["spec"]["containers"][0]["image"])
+
+    async def verify(self) -> None:
+        await super().verify()
+        assert [image for image, _ in groupby(map(self._image, self.seen))][1:] == [self._good]
+
+
+class RollbackCloneSet(RollbackRollout):
+    """As of a Rollout, by ControllerRevisions."""
+
+    kind = CLONESET
+    watched = CLONESET.resource
+    must = ("patch clonesets",)
+
+
+class OfDaemonSet(OfKind):
+    """A pod on each node of the lab; the rule names the kind."""
+
+    kind = DAEMONSET
+    watched = "daemonsets"
+    must = ("patch daemonsets",)
+    replicas = 3
+    scope: ClassVar[Rule] = {"scope": {"namespaces": [NAMESPACE], "kinds": ["DaemonSet"]}}
+
+    def made(self, deployment: Object) -> Object:
+        spec = {key: deployment["spec"][key] for key in ("selector", "template")}
+        return deployment | {"kind": "DaemonSet", "spec": spec}
+
+
+class RollbackDaemonSet(OfDaemonSet, RollbackRollout):
+    """As of a Rollout, by ControllerRevisions."""
+
+
+class RestartCloneSet(OfKind):
+    """The same template with another date is rolled out, once."""
+
+    action = "rolloutRestart"
+    kind = CLONESET
+    watched = CLONESET.resource
+    must = ("patch clonesets",)
+
+
+class RestartDaemonSet(OfDaemonSet):
+    """The same of a DaemonSet."""
+
+    action = "rolloutRestart"
+
+
+class RestartRollout(OfKind):
+    """Its own field has the date, and its template stays."""
+
+    action = "rolloutRestart"
+    kind = ROLLOUT
+    watched = ROLLOUT.resource
+    must = ("patch rollouts",)
+
+    async def changed(self) -> None:
+        """Its pods are older than a second: its controller compares whole ones."""
+        for pod in self.lab.objects("pods", NAMESPACE):
+            pod["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+            self.lab.store.put("pods", (NAMESPACE, pod["metadata"]["name"]), pod)
+
+    def mark(self, obj: Object) -> Any:
+        return obj["spec"].get("restartAt")
+
+    async def verify(self) -> None:
+        await super().verify()
+        template = self.seen[0]["spec"]["template"]
+        assert all(each["spec"]["template"] == template for each in self.seen)
 
 
 class EvictStateful(OnWorkload):
@@ -758,6 +906,12 @@ def _settled(revision: str) -> Callable[[Lab], bool]:
         ShiftByOwner,
         Rollback,
         RollbackStateful,
+        RollbackRollout,
+        RollbackCloneSet,
+        RollbackDaemonSet,
+        RestartRollout,
+        RestartCloneSet,
+        RestartDaemonSet,
         EvictStateful,
         EvictGroup,
         RolloutRestart,
