@@ -47,6 +47,7 @@ class ExplainedPause(msgspec.Struct):
     by: str
     reason: str
     until: str
+    healer: str
 
 
 class ExplainedVerdict(msgspec.Struct):
