@@ -18,6 +18,7 @@ from tests.packs.troubles import (
     asked,
     crashing,
     judged,
+    measured,
     of_workload,
     on_node,
     out_of_memory,
@@ -260,6 +261,11 @@ def _models() -> Iterator[Row]:
         yield evicts(rule, asked(condition), STORM, LAST, *more)
 
 
+def _queries() -> Iterator[Row]:
+    for server in ("tensorflow-serving", "triton", "vllm"):
+        yield evicts(f"queries-{server}/failing-alone", measured(), STORM, SHORT, LAST)
+
+
 def _canary() -> Iterator[Row]:
     for ruleset in ("canary", "canary-vllm", "canary-sglang", "canary-triton", "canary-kserve"):
         rule = f"{ruleset}/bad-canary"
@@ -267,4 +273,15 @@ def _canary() -> Iterator[Row]:
         yield Row(rule, judged("BadCanary"), "shiftTraffic", (unknown,))
 
 
-ROWS = (*_tensorflow_serving(), *_vllm(), *_sglang(), *_triton(), *_kserve(), *_gpu(), *_workloads(), *_models(), *_canary())
+ROWS = (
+    *_tensorflow_serving(),
+    *_vllm(),
+    *_sglang(),
+    *_triton(),
+    *_kserve(),
+    *_gpu(),
+    *_workloads(),
+    *_models(),
+    *_queries(),
+    *_canary(),
+)

@@ -1,6 +1,6 @@
 """The ledger: each trigger, condition, workload kind, server and action has a lab scenario where it heals and one where it holds.
 
-The scenes of the shipped rules (`rows`, which test_lab.py and test_canaries.py play) come first: what they show is read off the
+The scenes of the shipped rules (`rows`, which the tests in `lab` play) come first: what they show is read off the
 rules. `ELSEWHERE` names the tests for the rest. An entry of a registry that is in neither fails here, and so does one in both.
 """
 
@@ -44,14 +44,12 @@ REGISTRIES: dict[str, Iterable[str]] = {
     "condition of a model": {f"{name} {condition}" for name, server in SERVERS.items() for condition in server.conditions},
 }
 
-_OUTLIERS = "test_outliers::test_the_one_pod_that_is_far_from_its_peers_is_evicted_and_three_of_seven_are_not"
 _VERSION = (
     "test_model_servers::test_a_version_that_triton_has_not_is_healed_where_it_is_wanted_and_one_that_others_have_is_no_reason"
 )
 _LATE = "test_model_servers::test_a_server_that_does_not_come_up_is_evicted_after_that_long_and_not_before"
 _GROUPS, _KINDS, _CUSTOM = "test_groups", "test_workload_kinds", "test_custom_kinds"
 ELSEWHERE: dict[str, dict[str, tuple[str, str]]] = {
-    "trigger": {"query": (_OUTLIERS, _OUTLIERS)},
     "workload kind": {
         "StatefulSet": (
             f"{_KINDS}::test_a_crash_loop_in_a_statefulset_is_healed",

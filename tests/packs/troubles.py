@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from healer.rules.probe import QUERY_SIGNAL
+
 
 class Symptom(Enum):
     """How a trouble shows."""
@@ -38,6 +40,8 @@ class Symptom(Enum):
     """The kubelet reports an event with the reason `name`, `times` times."""
     STATUS = auto()
     """The model server of the pod has the condition `name`."""
+    QUERY = auto()
+    """Prometheus answers a query: the pod is over the threshold, and far from its peers where the rule compares them."""
     NODE = auto()
     """The pod's node has the condition `name`."""
     VERDICT = auto()
@@ -123,6 +127,11 @@ def reported(reason: str, times: int = 3) -> Trouble:
 def asked(condition: str, *, ready: bool = True) -> Trouble:
     """The model server of the pod has that condition; Kubernetes calls the pod ready or not."""
     return Trouble(Symptom.STATUS, condition, ready=ready)
+
+
+def measured() -> Trouble:
+    """The query of the rule finds the pod; Kubernetes calls it ready."""
+    return Trouble(Symptom.QUERY, QUERY_SIGNAL, ready=True)
 
 
 def on_node(condition: str) -> Trouble:

@@ -22,6 +22,7 @@ from tests.packs.lab.scene import Scene
 from tests.packs.lab.servers import addresses
 from tests.packs.lab.showing import begin, born_with, end, prepare
 from tests.packs.lab.stage import stage
+from tests.packs.lab.test_queries import QUERIES
 from tests.packs.rows import ROWS, Hold, Row
 from tests.packs.troubles import Symptom, Trouble
 from tests.support.processes import PATIENCE
@@ -49,8 +50,9 @@ WRITES = {"evict": "pods/eviction", "rollback": "deployments", "scale": "deploym
 
 
 def test_every_shipped_file_is_played() -> None:
-    """Those on canaries are played in test_canaries.py."""
-    assert sorted([*PLAYED, *CANARIES]) == [str(path.relative_to(RULES)) for path in FILES]
+    """Those on canaries are played in test_canaries.py, and those on queries in test_queries.py."""
+    elsewhere = [*CANARIES, *(str(path.relative_to(RULES)) for path in QUERIES)]
+    assert sorted([*PLAYED, *elsewhere]) == [str(path.relative_to(RULES)) for path in FILES]
 
 
 @dataclass(frozen=True)
