@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 import structlog
@@ -14,19 +14,22 @@ from healer.http.answer import Refused
 CONTROL_PATH = "/control/{verb}"
 _LARGEST = 16 * 1024
 """Bytes of a body."""
+LONGEST_PAUSE = 366 * 86400
+"""Seconds of a pause that ends by itself."""
 
 
 class ControlBody(msgspec.Struct, forbid_unknown_fields=True):
     """What is asked for. `name` is an incident's, or for a pause `deployment/NAME`, `namespace/NAME` or `everything`.
 
-    `by` names the person, where the token does not. `look`: nothing is done, the answer is what would be. `shown`: what was seen.
+    `by` names the person, where the token does not. `seconds`: a pause ends by itself after so long.
+    `look`: nothing is done, the answer is what would be. `shown`: what was seen.
     """
 
     name: str
     namespace: str = ""
     by: str = ""
     reason: str = ""
-    seconds: float | None = None
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_PAUSE)] | None = None
     look: bool = False
     shown: str = ""
 

@@ -28,6 +28,8 @@ _BEAT = 10.0
 SLOW = 15.0
 """Seconds in which a reader must take an event; the stream of one that does not ends."""
 STREAM_TYPE = "text/event-stream"
+LIFE = 300.0
+"""Seconds after which a stream ends. Its reader comes again by itself, and shows its token again: it may have been taken away."""
 _KEPT = 32
 """Changes that are kept for slower readers. One that is further behind gets the whole again."""
 _AT_ONCE = 200
@@ -88,9 +90,15 @@ class StateStream:
             await asyncio.wait((looking,))
 
     async def _send(self, answer: web.StreamResponse) -> None:
-        seen, joined = 0, self._round
+        seen, joined, end = 0, self._round, asyncio.get_running_loop().time() + LIFE
         try:
-            while not self._closed and self._round == joined and self._looking is not None and not self._looking.done():
+            while (
+                asyncio.get_running_loop().time() < end
+                and not self._closed
+                and self._round == joined
+                and self._looking is not None
+                and not self._looking.done()
+            ):
                 news = self._news
                 if seen == self._number:
                     if not await _set(news):

@@ -207,6 +207,24 @@ async def test_a_server_that_stops_ends_its_streams() -> None:
         assert await events.next() == ("", None)
 
 
+async def test_a_stream_ends_after_a_while_so_that_a_token_is_shown_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose token was taken away does not read on."""
+    monkeypatch.setattr("healer.http.stream.LIFE", 0.05)
+    monkeypatch.setattr("healer.http.stream._BEAT", 0.01)
+    (tmp_path / "read").write_text("reader")
+    async with Site().serving(read_token_file=tmp_path / "read") as session:
+        headers = {"Authorization": "Bearer reader"}
+        async with session.get("/state/stream", headers=headers) as answer:
+            events = Events(answer)
+            assert (await events.next())[0] == "whole"
+            (tmp_path / "read").write_text("another")
+            assert await events.next() == ("", None)
+        async with session.get("/state/stream", headers=headers) as answer:
+            assert answer.status == 401
+
+
 # who may act
 
 JSON = {"Content-Type": "application/json"}
@@ -257,6 +275,8 @@ async def test_what_says_too_little_or_another_site_could_send_is_refused(tmp_pa
         assert (await act(session, "erase", token="captain", by="ann"))[0] == 404
         assert (await act(session, token="captain", by="ann", force=True))[0] == 400
         assert (await act(session, token="captain", by="ann", reason="x" * 20_000))[0] == 413
+        for seconds in (0, -5, 1e12, 1e300, "60"):
+            assert (await act(session, token="captain", by="ann", seconds=seconds))[0] == 400, "it would end a pause, or never"
         form = {"Authorization": "Bearer captain", "Content-Type": "text/plain"}
         async with session.post("/control/pause", data=b'{"name": "everything", "by": "eve"}', headers=form) as answer:
             assert answer.status == 415
