@@ -4,11 +4,13 @@ FROM ${BASE} AS base
 
 FROM base AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+# With the extras: --build-arg LOCK=extras.lock
+ARG LOCK=requirements.lock
 WORKDIR /source
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/healer
-COPY deploy/build.lock deploy/requirements.lock ./
+COPY deploy/build.lock deploy/requirements.lock deploy/extras.lock ./
 RUN /opt/build/bin/pip install --require-hashes --only-binary :all: -r build.lock
-RUN /opt/build/bin/pip --python /opt/healer/bin/python install --no-compile --require-hashes --only-binary :all: -r requirements.lock
+RUN /opt/build/bin/pip --python /opt/healer/bin/python install --no-compile --require-hashes --only-binary :all: -r ${LOCK}
 # 31 MB of the blocking client, written once more beside the asynchronous one that healer uses; nothing of the latter imports it.
 RUN cd "$(/opt/healer/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/kubernetes/client" \
  && rm -r api models/[!_]*

@@ -163,7 +163,7 @@ class DeliverySink(ABC, Generic[M]):
         """What `send` needs, from entry to exit."""
 
     @abstractmethod
-    def problems(self, target: str) -> list[str]:
+    async def problems(self, target: str) -> list[str]:
         """What would keep messages from a target, a sentence each, as far as it shows without a message."""
 
     @abstractmethod
@@ -206,8 +206,11 @@ class DeliverySink(ABC, Generic[M]):
     async def check(self, channels: Collection[str]) -> list[str]:
         """What would keep messages from these targets and the default one, a sentence each."""
         wanted = dict.fromkeys((*channels, *filter(None, (self._pace.default,))))
-        absent = [self.absent(target) for target in wanted if target not in self._queues]
-        return absent + [problem for target in wanted if target in self._queues for problem in self.problems(target)]
+        found = [self.absent(target) for target in wanted if target not in self._queues]
+        for target in wanted:
+            if target in self._queues:
+                found += await self.problems(target)
+        return found
 
     async def flush(self, within: float) -> bool:
         """Wait until nothing is pending but what was refused, at most `within` seconds."""

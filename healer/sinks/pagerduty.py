@@ -121,7 +121,7 @@ class PagerDutySink(DeliverySink[PagerEvent]):
         """A session for the API."""
         return self._poster
 
-    def problems(self, target: str) -> list[str]:
+    async def problems(self, target: str) -> list[str]:
         """A key that cannot be read. Whether PagerDuty takes it shows only by an event."""
         try:
             self._keys[target].read()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from healer.rules.vocabulary import AddressSpec, split_address
+from healer.sinks.apprise import TAG, AppriseSettings, AppriseSink
 from healer.sinks.base import Sink, SinkMeters, SinkSettings
 from healer.sinks.group import Member, Sinks
 from healer.sinks.log import LogSettings, LogSink
@@ -38,6 +39,7 @@ SINKS: dict[str, SinkKind[Any]] = {
     "log": SinkKind(LogSettings, lambda settings, site, meters, memory: LogSink(settings, meters)),
     "slack": SinkKind(SlackSettings, SlackSink, CHANNEL),
     "pagerduty": SinkKind(PagerDutySettings, PagerDutySink, SERVICE),
+    "apprise": SinkKind(AppriseSettings, AppriseSink, TAG),
     "webhook": SinkKind(WebhookSettings, WebhookSink, WEBHOOK),
 }
 

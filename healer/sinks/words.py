@@ -15,6 +15,9 @@ SHORT = 300
 LINES = 20
 """The most lines of a history in a message, the newest."""
 
+_NEUTRAL = str.maketrans({"<": "‹", ">": "›", "[": "［", "]": "］", "@": "＠", "`": "'"})
+"""What makes links, mentions and tags in chats, and what looks like it."""
+
 _TAKEN_OFF = "shiftTraffic"
 """The action that takes a canary's traffic off: the workload is well again, and the release has failed."""
 
@@ -58,6 +61,11 @@ class Tone(StrEnum):
     WARNING = "warning"
     GOOD = "good"
     INFO = "info"
+
+    @property
+    def icon(self) -> str:
+        """A sign of that colour."""
+        return {"urgent": "🔴", "warning": "🟠", "good": "🟢", "info": "🔵"}[self.value]
 
 
 def tone(incident: Incident) -> Tone:
@@ -117,6 +125,11 @@ def next_command(incident: Incident) -> str:
 def clip(text: str, most: int = SHORT) -> str:
     """The text, cut to `most` characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def neutral(text: str) -> str:
+    """The text, in which nothing makes a link, a mention or a tag, whatever a chat reads."""
+    return text.translate(_NEUTRAL)
 
 
 def story(incident: Incident) -> list[str]:

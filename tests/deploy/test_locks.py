@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("deploy/requirements.lock", "deploy/build.lock", ".ci/requirements.lock")
+LOCKS = ("deploy/requirements.lock", "deploy/extras.lock", "deploy/build.lock", ".ci/requirements.lock")
 
 
 def _entries(name: str) -> dict[str, tuple[str, list[str]]]:
@@ -31,8 +31,11 @@ def _entries(name: str) -> dict[str, tuple[str, list[str]]]:
 def _asked(name: str) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     runtime, build = project["project"]["dependencies"], project["build-system"]["requires"]
-    development = project["project"]["optional-dependencies"]["dev"]
-    asked: dict[str, list[str]] = dict(zip(LOCKS, (runtime, build, runtime + build + development), strict=True))
+    optional: dict[str, list[str]] = project["project"]["optional-dependencies"]
+    development = optional.pop("dev")
+    extras = [each for extra in optional.values() for each in extra]
+    whole = (runtime, runtime + extras, build, runtime + build + extras + development)
+    asked: dict[str, list[str]] = dict(zip(LOCKS, whole, strict=True))
     return asked[name]
 
 
@@ -56,7 +59,7 @@ def test_what_is_asked_for_is_locked(name: str) -> None:
 
 def test_development_has_the_versions_of_the_image() -> None:
     development = _entries(".ci/requirements.lock")
-    for name in LOCKS[:2]:
+    for name in LOCKS[:3]:
         versions = {package: version for package, (version, _) in _entries(name).items()}
         assert versions == {package: development[package][0] for package in versions}
 

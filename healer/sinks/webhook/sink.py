@@ -145,7 +145,7 @@ class WebhookSink(DeliverySink[WebhookMessage]):
                 await stack.enter_async_context(hook.poster)
             yield
 
-    def problems(self, target: str) -> list[str]:
+    async def problems(self, target: str) -> list[str]:
         """Secrets that cannot be read."""
         return self._hooks[target].problems()
 

@@ -17,16 +17,13 @@ from pydantic import Field, ValidationError
 from healer.model.incident import Incident
 from healer.section import Section
 from healer.sinks.site import Site
-from healer.sinks.words import SHORT, Tone, clip, milestone, story, tone, words
+from healer.sinks.words import SHORT, Tone, clip, milestone, neutral, story, tone, words
 
 SHIPPED = Path(__file__).parent / "templates"
 _GAP = re.compile(r"\{\{ *([a-z_]+) *\}\}")
 _LONE = re.compile(r"\{\{ *([a-z_]+) *\}\}\Z")
 _MOST_LINKS = 1000
 """The most characters of all links together in a text."""
-_ICONS = {Tone.URGENT: "🔴", Tone.WARNING: "🟠", Tone.GOOD: "🟢", Tone.INFO: "🔵"}
-_NEUTRAL = str.maketrans({"<": "‹", ">": "›", "[": "［", "]": "］", "@": "＠", "`": "'"})
-"""What makes links, mentions and tags in chats, and what looks like it."""
 _ALWAYS = (
     *("headline", "milestone", "verdict", "done", "command", "lasted", "severity", "tone", "colour", "icon", "mode", "state"),
     *("workload", "rule", "incident", "opened"),
@@ -104,9 +101,9 @@ class BodyTemplate:
             "story": "\n".join(clip(line, size) for line in story(incident)[-self.file.lines :] if self.file.lines),
         }
         if self.file.escape == "chat":
-            texts = {name: text.translate(_NEUTRAL) for name, text in texts.items()}
+            texts = {name: neutral(text) for name, text in texts.items()}
         colour = tone(incident)
-        own = {"tone": colour.value, "colour": self.file.colours[colour], "icon": _ICONS[colour]}
+        own = {"tone": colour.value, "colour": self.file.colours[colour], "icon": colour.icon}
         links = {name: said.links.get(name, "") for name in ("page", "runbook", "dashboard", "alert")}
         return texts | own | links | {"links": "" if size < SHORT // 4 else _joined(said.links)}
 
