@@ -176,6 +176,7 @@ def demo(
         Path, typer.Option(metavar="FILE", help="The manifest that defines incidents in a cluster.")
     ] = shipped.DEFINITION,
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Also save the timeline as a picture.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it up until Ctrl-C, and print the address of its page.")] = False,
 ) -> None:
     """Show how healer heals, from beginning to end, in less than a minute and without a cluster.
 
@@ -186,7 +187,7 @@ def demo(
 
     configure_logging(Log(level="error"))
     try:
-        healed = asyncio.run(show(rules, definition.read_text("utf-8"), svg))
+        healed = asyncio.run(show(rules, definition.read_text("utf-8"), svg, keep=keep))
     except (RulesError, ClusterConfigError, OSError) as error:
         typer.echo(f"healer: {error}", err=True)
         raise typer.Exit(EXIT_SETUP) from error

@@ -1,7 +1,7 @@
 """The canaries as they were judged lately: the last verdict of each, and the past of its evidence, for people."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from healer.http.state import CanaryMeasure, CanaryRow, Share
@@ -21,6 +21,8 @@ class _Followed:
 
     last: Judgement
     at: float
+    findings: Sequence[MeasureFinding] = ()
+    """Those of the last look that found anything: after a canary has lost its traffic, they still say why."""
     lines: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
     """By measure: the times of the looks and the evidence."""
 
@@ -37,6 +39,7 @@ class CanaryBoard:
         known = self._known.pop(key, None) or _Followed(judgement, at)
         self._known[key] = known  # the last one is the newest
         known.last, known.at = judgement, at
+        known.findings = judgement.verdict.findings or known.findings
         for finding in judgement.verdict.findings:
             known.lines.setdefault(finding.measure, deque(maxlen=POINTS)).append((at, finding.evidence))
         while len(self._known) > MOST:
@@ -48,7 +51,7 @@ class CanaryBoard:
         for (rule, _), each in self._known.items():
             if rule in known:
                 last = each.last
-                measures = [_measure(finding, each.lines[finding.measure]) for finding in last.verdict.findings]
+                measures = [_measure(finding, each.lines[finding.measure]) for finding in each.findings]
                 yield CanaryRow(
                     rule=rule,
                     workload=last.target,

@@ -19,7 +19,7 @@ from healer.cluster.api import Api
 from healer.cluster.watch import ObjectChange
 from healer.daemon.commands import Commands, controls
 from healer.daemon.coverage import RuleCoverage
-from healer.daemon.health import DefinitionCheck, HealthChecks
+from healer.daemon.health import DefinitionCheck, HealthChecks, written_and_told
 from healer.daemon.leader import Leader
 from healer.daemon.leadership import Leadership
 from healer.daemon.memory import SinkMemory
@@ -103,7 +103,7 @@ class Daemon:
             self._metrics.lines_dropped(watchers.lines_dropped)
         self._journal: Journal = MemoryJournal(settings.journal.keep)
         self._counts = JournalCounts()
-        meters = SinkMeters(self._metrics.registry)
+        meters = self._meters = SinkMeters(self._metrics.registry)
         secrets = [SecretFile(section.secret) for section in settings.sinks.values() if section.secret is not None]
         memory = SinkMemory(lambda: self._journal, lambda: self._leadership.is_leader(), next(iter(secrets), None))
         self._sinks = _sinks(settings, meters, watchers.sinks, memory)
@@ -281,6 +281,7 @@ class Daemon:
             incidents=lambda: self._journal.incidents(),
             rows=self._coverage.rows,
             health=vitals.health,
+            further=lambda: written_and_told(self._counts, len(self._journal.incidents()), self._reach.problems, self._meters),
             leader=lambda: self._leadership.holder,
             sight=lambda: None if self._leader is None else self._leader.sight,
             clock=self._clock.wall,

@@ -5,7 +5,7 @@ that is tried again and again is alive. What is wrong there is said in the body 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -16,7 +16,9 @@ from healer.cluster.contact import Contact
 from healer.cluster.errors import ClusterError
 from healer.daemon.watchers import Watcher, Watching
 from healer.http.health import Check, Health
+from healer.journal.base import JournalCounts
 from healer.journal.definition import flaw
+from healer.sinks.base import SinkMeters
 
 _BEAT = 1.0
 _STALLED = 30.0
@@ -73,6 +75,23 @@ class HealthChecks:
         return Check(
             f"watch {_named(watcher)}", not stalled, heard + stalled + (f": {watcher.trouble}" if watcher.trouble else "")
         )
+
+
+def written_and_told(counts: JournalCounts, kept: int, problems: Sequence[str], meters: SinkMeters) -> list[Check]:
+    """Whether incidents are kept and people are told, for people: no probe fails for that. `kept`: the incidents there are."""
+    refused = [
+        f"{sample.labels['sink']} {sample.labels['channel']}"
+        for metric in meters.usable.collect()
+        for sample in metric.samples
+        if not sample.value
+    ]
+    lost = f"; {counts.lost} were lost" if counts.lost else ""
+    written = f"{kept} incidents are kept, {counts.written} writes, {counts.refused} refused{lost}"
+    told = [*problems, *(f"{channel} refused the last message" for channel in refused)]
+    return [
+        Check("journal", not counts.lost, written, informative=True),
+        Check("sinks", not told, "; ".join(told) or "every address that the rules name is set up", informative=True),
+    ]
 
 
 def _synced(watcher: Watcher) -> Check:

@@ -29,6 +29,11 @@ class Reach:
         self._rulebook = rulebook
         self._changed.set()
 
+    @property
+    def problems(self) -> list[str]:
+        """Why people may not be told, as it was last checked."""
+        return sorted(self._said)
+
     async def run(self) -> Never:
         """Check now and at each change, until cancelled."""
         while True:

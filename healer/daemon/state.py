@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -12,11 +12,11 @@ from healer.engine.engine import Engine
 from healer.engine.incidents.approval import waits
 from healer.engine.safety.guards.stops import pause
 from healer.engine.safety.wide import ENDED_ALERTS, stops_all
-from healer.http.health import Health
+from healer.http.health import Check, Health
 from healer.http.rules import RuleRow
 from healer.http.state import ActivityRow, CanaryRow, CheckRow, IncidentRow, LimitRow, StateBody, UnitRow, WorkloadRow
 from healer.journal.codec import encode
-from healer.journal.conditions import healed, needs_human
+from healer.journal.conditions import needs_human
 from healer.model.incident import Incident, State
 from healer.model.kube import matches
 from healer.model.redact import redact
@@ -29,6 +29,7 @@ from healer.rules.schema import Mode
 from healer.rules.scope import Scope
 from healer.settings import Settings
 from healer.sinks.site import site_links
+from healer.sinks.words import tone, words
 from healer.turns import in_turns
 
 WEEK = 7 * 86400.0
@@ -53,7 +54,10 @@ class Sight:
 
 
 class StateReport:
-    """`incidents` gives those that are kept, oldest first; `leader` who leads; `sight` is None while another replica does."""
+    """`incidents` gives those that are kept, oldest first; `leader` who leads; `sight` is None while another replica does.
+
+    `further` are checks that people are shown beside those of the probes.
+    """
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class StateReport:
         incidents: Callable[[], Sequence[Incident]],
         rows: Callable[[], Sequence[RuleRow]],
         health: Callable[[], Health],
+        further: Callable[[], Sequence[Check]],
         leader: Callable[[], str],
         sight: Callable[[], Sight | None],
         clock: Callable[[], float],
@@ -74,6 +79,7 @@ class StateReport:
         self._incidents = incidents
         self._rows = rows
         self._health = health
+        self._further = further
         self._leader = leader
         self._sight = sight
         self._clock = clock
@@ -113,6 +119,7 @@ class StateReport:
             return None
         spec, status = encode(found)
         more = {
+            "words": asdict(words(found, self._settings.site)),
             "links": site_links(self._settings.site, found),
             "command": _command(found),
             "next": next_of(found, self._clock()),
@@ -122,10 +129,11 @@ class StateReport:
 
     def _checks(self) -> list[CheckRow]:
         health = self._health()
-        checks = {check.name: check for check in (*health.live, *health.ready)}
+        checks = {check.name: check for check in (*health.live, *health.ready, *self._further())}
         return [CheckRow(check.name, check.ok, redact(check.reason)) for check in checks.values()]
 
     def _incident_row(self, incident: Incident) -> IncidentRow:
+        said = words(incident, self._settings.site)
         return IncidentRow(
             name=incident.id,
             namespace=incident.workload.namespace,
@@ -144,9 +152,11 @@ class StateReport:
             ended_at=incident.ended_at,
             wake_at=incident.wake_at,
             waits_for="" if not needs_human(incident) else "approval" if waits(incident) else "human",
-            healed=healed(incident),
+            cause=said.cause,
+            verdict=said.verdict,
+            tone=tone(incident),
             command=_command(incident),
-            links=site_links(self._settings.site, incident),
+            links=said.links,
         )
 
     async def _workloads(self, rulebook: Rulebook, now: float) -> list[WorkloadRow]:

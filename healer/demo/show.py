@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import secrets
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -32,6 +34,7 @@ from healer.rules.triggers import MODEL
 from healer.settings import Isolated, Settings
 from healer.settings.http import HttpSettings
 from healer.settings.sections import Alerts, LeaderSettings, Log, PrometheusSettings
+from healer.sinks.site import Site
 from healer.sources.alertmanager.webhook import PATH
 
 SPEED = 60
@@ -40,10 +43,11 @@ _START_DELAY = 1.5
 _LONGEST = 60.0
 
 
-async def show(rules: Sequence[Path], definition: str, svg: Path | None) -> bool:
+async def show(rules: Sequence[Path], definition: str, svg: Path | None, *, keep: bool = False) -> bool:
     """Run the demo. Returns whether everything healed.
 
-    `definition` is the YAML manifest of the incidents' definition. Raises RulesError if the rules are invalid.
+    `definition` is the YAML manifest of the incidents' definition. `keep`: go on after the scenarios until SIGINT or SIGTERM, so
+    that people can look at the page. Raises RulesError if the rules are invalid.
     """
     rulebook = scaled(RuleFiles(rules, vocabulary()).load(), 1 / SPEED)
     timeline = Timeline()
@@ -58,8 +62,11 @@ async def show(rules: Sequence[Path], definition: str, svg: Path | None) -> bool
         prometheus = await stack.enter_async_context(StandIn(traffic.samples))
         for line in _preface(lab.url, rules):
             timeline.title(line)
-        daemon = Daemon(_settings(prometheus.url), rulebook, watchers=watchers)
-        ending = await _perform(lab, traffic, daemon, timeline, engines)
+        token = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "token" if keep else None
+        if token is not None:
+            token.write_text(secrets.token_hex(4))
+        daemon = Daemon(_settings(prometheus.url, token), rulebook, watchers=watchers)
+        ending = await _perform(lab, traffic, daemon, timeline, engines, token)
         left_alone = [pod for pod in ready_pods(lab, LLM) if pod == ending.saturated]
         journaled = await _get_incidents(lab)
     # one alert, of which several packs have a rule
@@ -124,9 +131,11 @@ async def _engines(lab: Lab, stack: AsyncExitStack, rulebook: Rulebook, timeline
     return engines, Rulebook(map(with_port, rulebook.rules))
 
 
-async def _perform(lab: Lab, traffic: Traffic, daemon: Daemon, timeline: Timeline, engines: Engines | None) -> _ShowResult:
-    """Run the scenarios."""
-    saturated = ""
+async def _perform(
+    lab: Lab, traffic: Traffic, daemon: Daemon, timeline: Timeline, engines: Engines | None, token: Path | None
+) -> _ShowResult:
+    """Run the scenarios. With a `token`, which acts on the page, go on until somebody ends it."""
+    completed, saturated = True, ""
     with tempfile.TemporaryDirectory() as folder:
         kubeconfig = Path(folder) / "kubeconfig"
         lab.write_kubeconfig(kubeconfig)
@@ -134,20 +143,38 @@ async def _perform(lab: Lab, traffic: Traffic, daemon: Daemon, timeline: Timelin
     async with contextlib.aclosing(api), asyncio.TaskGroup() as group:
         running = group.create_task(daemon.run(api))
         try:
-            async with asyncio.timeout(_LONGEST), aiohttp.ClientSession() as http:
-                await daemon.ready.wait()
-                stage = Stage(lab, traffic, timeline, http, f"http://127.0.0.1:{daemon.port}{PATH}")
-                await play(stage)
-                if engines is not None:
-                    saturated = await hang(stage, engines)
-                await trial(stage)
-                await timeline.until(lambda incidents: all(incident.ended_at for incident in incidents))
-        except TimeoutError:
-            return _ShowResult(completed=False, saturated=saturated)
+            try:
+                async with asyncio.timeout(_LONGEST), aiohttp.ClientSession() as http:
+                    await daemon.ready.wait()
+                    if token is not None:
+                        timeline.title(_page(daemon, token))
+                    stage = Stage(lab, traffic, timeline, http, f"http://127.0.0.1:{daemon.port}{PATH}")
+                    await play(stage)
+                    if engines is not None:
+                        saturated = await hang(stage, engines)
+                    await trial(stage)
+                    await timeline.until(lambda incidents: all(incident.ended_at for incident in incidents))
+            except TimeoutError:
+                completed = False
+            if token is not None:
+                timeline.title(f"The scenarios are over. {_page(daemon, token)} Ctrl-C ends the demo.")
+                await _interrupted()
         finally:
             daemon.stop()
             await running
-    return _ShowResult(completed=True, saturated=saturated)
+    return _ShowResult(completed=completed, saturated=saturated)
+
+
+def _page(daemon: Daemon, token: Path) -> str:
+    return f"healer's page: http://127.0.0.1:{daemon.port}/ (the token to act there: {token.read_text()})."
+
+
+async def _interrupted() -> None:
+    """Return when the process gets SIGINT or SIGTERM."""
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    await ended.wait()
 
 
 async def _get_incidents(lab: Lab) -> list[str]:
@@ -166,10 +193,11 @@ async def _get_incidents(lab: Lab) -> list[str]:
     return ["   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [head, *rows]]
 
 
-def _settings(prometheus: str) -> Settings:
+def _settings(prometheus: str, token: Path | None) -> Settings:
     """The demo's settings. The operator's environment is ignored: no Slack, no other Prometheus, no other namespace."""
     return Isolated(
-        http=HttpSettings(host="127.0.0.1", port=0),
+        http=HttpSettings(host="127.0.0.1", port=0, control_token_file=token),
+        site=Site(cluster="demo"),
         pods=PodsSettings(settle=60 / SPEED, restarts_within=600 / SPEED),
         engine=EngineSettings(retry=15 / SPEED, recheck=15 / SPEED, max_wait=1800 / SPEED),
         alerts=Alerts(freshness=600),  # there is no Alertmanager to confirm that an alert still fires

@@ -1,5 +1,6 @@
 """A follower forwards a webhook's body, and reads, to the leader, so that a Service may send to any replica."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -37,7 +38,7 @@ class Relay:
         self.elsewhere = elsewhere
         self._leader = leader
         self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._reading = aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=_SILENT)
+        self._reading = aiohttp.ClientTimeout(total=None, sock_read=_SILENT)
         self._tls = tls
         self._server_name = server_name
 
@@ -71,14 +72,16 @@ class Relay:
         """The leader's answer to a GET of a path, whose body is still to be read. Raises QueueFull when it cannot be asked."""
         leader = await self._leader()
         try:
-            async with self._session.get(
-                self._url(leader, path) + (f"?{query}" if query else ""),
-                headers=_shown(token),
-                timeout=self._reading,
-                allow_redirects=False,
-                ssl=True if self._tls is None else self._tls.get(),
-                server_hostname=None if self._tls is None else self._server_name,
-            ) as response:
+            async with asyncio.timeout(self._timeout.total):
+                response = await self._session.get(
+                    self._url(leader, path) + (f"?{query}" if query else ""),
+                    headers=_shown(token),
+                    timeout=self._reading,
+                    allow_redirects=False,
+                    ssl=True if self._tls is None else self._tls.get(),
+                    server_hostname=None if self._tls is None else self._server_name,
+                )
+            async with response:
                 yield response
         except (TimeoutError, aiohttp.ClientError) as error:
             raise QueueFull(f"the leader at {leader} cannot be asked: {error or type(error).__name__}", retry_after=2) from error

@@ -30,7 +30,7 @@ class CheckRow(msgspec.Struct, frozen=True):
 class IncidentRow(msgspec.Struct, frozen=True, rename="camel"):
     """One incident in short. Times are in seconds since the epoch. `sick`: the targets for which a signal still fires.
 
-    `waits_for`: "approval", "human" or "". `healed`: an action was verified to have helped. `command`: what to type next.
+    `waits_for`: "approval", "human" or "". `cause`, `verdict` and `tone` are those of messages. `command`: what to type next.
     `links`: where to read on, by what it is.
     """
 
@@ -51,7 +51,9 @@ class IncidentRow(msgspec.Struct, frozen=True, rename="camel"):
     ended_at: float | None
     wake_at: float | None
     waits_for: str
-    healed: bool
+    cause: str
+    verdict: str
+    tone: str
     command: str
     links: dict[str, str]
 

@@ -2,9 +2,13 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import Request, urlopen
+
+from healer.http.state import read_state
 
 RULES = Path(__file__).parents[2] / "rules"
 
@@ -27,9 +31,39 @@ def demo(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, env=os.environ | environ)
 
 
+def kept(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the demo with --keep, and end it by Ctrl-C once its page has shown that all is over."""
+    command = [sys.executable, "-c", "from healer.cli import main; main()", "demo", "--keep", *arguments]
+    lines: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if found := re.search(r"The scenarios are over\. healer's page: (http://127\.0\.0\.1:\d+/) .*: (\w+)\)", line):
+                _look(found[1], found[2])
+                process.send_signal(signal.SIGINT)
+        process.wait(90)
+    return subprocess.CompletedProcess(command, process.returncode, "".join(lines), "")
+
+
+def _look(url: str, token: str) -> None:
+    """The page is there, with the state behind it, and the token acts."""
+    with urlopen(url, timeout=30) as answer:
+        assert b"<title>healer</title>" in answer.read()
+    with urlopen(f"{url}state", timeout=30) as answer:
+        state = read_state(answer.read())
+    assert state.cluster == "demo"
+    assert state.incidents
+    assert all(incident.state in ("healed", "closed") for incident in state.incidents)
+    body = b'{"name": "everything", "by": "ann"}'
+    head = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    with urlopen(Request(f"{url}control/pause", body, head), timeout=30) as answer:
+        assert b"healer is paused everywhere" in answer.read()
+
+
 def test_it_heals_and_ignores_the_environment_of_an_operator(tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
-    done = demo(
+    done = kept(
         "--rules",
         str(RULES),
         "--rules",

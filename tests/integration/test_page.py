@@ -1,11 +1,20 @@
 """The page in a real Chromium, of a real daemon on the lab: what a person sees, does, and can reach."""
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 
+from healer.http.health import Health
+from healer.http.server import Server
+from healer.http.state import IncidentRow, StateBody, StateRoutes, UnitRow, WorkloadRow
 from healer.lab import Lab
+from healer.model.incident import Reason
+from healer.model.target import Target
+from healer.settings.http import HttpSettings
 from tests.integration.conftest import Run
 from tests.integration.world import CRASH_LOOP, NAMESPACE, evictions, rule, ruleset, serve
 from tests.support.browser import Browser
@@ -53,7 +62,7 @@ async def test_an_incident_appears_and_heals_without_a_reload(lab: Lab, healer: 
     assert all(f"{title}\n" in text for title in ("What broke", "What healer did", "Why", "Is it over?"))
     assert f"pod/{sick} CrashLoopBackOff" in text
     assert "It has acted once" in text
-    assert "Yes: verified healthy." in text
+    assert "Yes: healed." in text
     assert await browser.run("[...document.querySelectorAll('.timeline strong')].map((each) => each.textContent)") == [
         entry["state"] for entry in lab.objects("incidents.healer.dev", NAMESPACE)[0]["status"]["history"]
     ]
@@ -113,3 +122,82 @@ async def test_every_route_is_accessible_and_fits_a_phone(lab: Lab, healer: Heal
         assert wide <= 0, route
         await browser.picture(f"{name}-phone")
         await browser.look()
+
+
+class Crowd:
+    """A thousand incidents and five hundred workloads, behind a server of its own. `state` may be changed."""
+
+    def __init__(self) -> None:
+        workloads = [_workload(number) for number in range(500)]
+        self.state = replace(NOTHING, incidents=[_incident(number) for number in range(1000)], workloads=workloads)
+
+    async def whole(self) -> StateBody:
+        return self.state
+
+    def heal(self, number: int) -> None:
+        """One of the incidents heals."""
+        incidents = list(self.state.incidents)
+        incidents[number] = replace(incidents[number], state="healed", verdict="healed", tone="good", changed_at=AT + 5000)
+        self.state = replace(self.state, incidents=incidents)
+
+    def server(self) -> Server:
+        settings, state = HttpSettings(host="127.0.0.1", port=0), StateRoutes(self.whole, lambda namespace, name: None)
+        return Server(settings=settings, webhooks={}, health=Health, registry=CollectorRegistry(), state=state)
+
+
+async def test_a_crowd_scrolls_and_changes_without_a_stutter(browser: Browser, capsys: pytest.CaptureFixture[str]) -> None:
+    crowd = Crowd()
+    async with crowd.server() as server:
+        await browser.open(f"http://127.0.0.1:{server.port}/")
+        await browser.run("""new PerformanceObserver((list) => (window.long ??= []).push(...list.getEntries().map((each) =>
+            each.duration))).observe({type: "longtask", buffered: true}), true""")
+        await browser.until("document.querySelector('main[data-known]')")
+        shown = "document.querySelectorAll('[data-incident]').length"
+        assert 0 < await browser.run(shown) <= 240, "no more is drawn than is near"
+        first = await browser.run("document.querySelector('[data-incident]').dataset.incident")
+        assert first == "crash-999", "the newest first"
+        await browser.until(
+            f"(scrollTo(0, document.body.scrollHeight), {shown} === 1000)"
+        )  # each end that comes in sight adds some
+        crowd.heal(0)
+        await browser.until("document.querySelector('[data-incident=crash-0]').dataset.state === 'healed'")
+        await browser.run("document.querySelector('#find').focus()")
+        await browser.write("team-7 serving-7")
+        await browser.until(f"0 < {shown} && {shown} < 100")
+        await browser.run("location.hash = '#/workloads'")
+        count = "document.querySelectorAll('[data-workload]').length"
+        await browser.until(f"(scrollTo(0, document.body.scrollHeight), {count} === 500)")
+        assert await browser.run("document.querySelector('[data-workload]').classList.contains('bad')"), "first what lacks units"
+        long = await browser.run("window.long ?? []")
+        with capsys.disabled():
+            sys.stdout.write(
+                f"\n1,000 incidents and 500 workloads: {len(long)} tasks over 50 ms, the longest {max(long, default=0):.0f} ms\n"
+            )
+        await browser.picture("crowd")
+
+
+AT = 1_790_000_000.0
+NOTHING = StateBody(
+    at=AT, version="1", cluster="", mode="enforce", leads=True, leader="a", paused="", control=False,
+    checks=[], incidents=[], workloads=[], canaries=[], limits=[], rules=[], activity=[],
+)  # fmt: skip
+
+
+def _workload(number: int) -> WorkloadRow:
+    units = [
+        UnitRow(f"serving-{number}-{each}", bool(each or number % 10), "" if number % 10 else "CrashLoopBackOff")
+        for each in range(8)
+    ]
+    ready = sum(unit.ready for unit in units)
+    return WorkloadRow(Target("Deployment", f"team-{number % 20}", f"serving-{number}", f"uid-{number}"), 8, ready, "", "", units)
+
+
+def _incident(number: int) -> IncidentRow:
+    workload = _workload(number % 500).target
+    reason = Reason("Evicted", f"pod/serving-{number} is evicted; waiting for its replacement")
+    return IncidentRow(
+        name=f"crash-{number}", namespace=workload.namespace, workload=workload, rule="pack/crash-loop", severity="critical",
+        mode="enforce", state="verifying", reason=reason, steps=["evict", "rollback"], step=0, storm=False, sick=1,
+        opened_at=AT - 60, changed_at=AT + number, ended_at=None, wake_at=None, waits_for="", cause="CrashLoopBackOff",
+        verdict="healer is on it", tone="warning", command="healer explain", links={},
+    )  # fmt: skip

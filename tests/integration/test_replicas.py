@@ -14,6 +14,9 @@ import pytest
 import yaml
 from aiohttp import web
 
+from healer.http.decisions import read_decisions
+from healer.http.passing import FROM, WHY
+from healer.http.state import read_state
 from healer.lab import Lab
 from healer.lab.apiserver.store import StoreEvent
 from tests.crash.gate import Gate, Point
@@ -43,7 +46,7 @@ class Door:
     def __init__(self) -> None:
         self._to = ""
         app = web.Application()
-        app.router.add_post("/{path:.*}", self._handle)
+        app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
 
     async def __aenter__(self) -> Self:
@@ -63,13 +66,17 @@ class Door:
         """From now on, what comes goes there."""
         self._to = url
 
-    async def _handle(self, request: web.Request) -> web.Response:
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
         headers = {"Content-Type": request.content_type}
         async with (
             aiohttp.ClientSession(headers=headers) as session,
-            session.post(self._to + request.path, data=await request.read()) as answer,
+            session.request(request.method, self._to + request.path_qs, data=await request.read()) as answer,
         ):
-            return web.Response(status=answer.status, body=await answer.read(), content_type=answer.content_type)
+            passed = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]})
+            await passed.prepare(request)
+            async for chunk in answer.content.iter_any():
+                await passed.write(chunk)
+            return passed
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +229,49 @@ async def test_a_webhook_may_be_sent_to_the_follower(lab: Lab, pair: Pair) -> No
     assert new.writes == []
     assert old.healer.find("open", rule="test/slow")
     assert not new.healer.find("open")
+
+
+async def test_the_follower_shows_what_the_leader_knows(lab: Lab, pair: Pair) -> None:
+    sick, *_ = await serve(lab)
+    async with pair.started() as (old, new), aiohttp.ClientSession(await new.healer.listens()) as session:
+        await pair.sicken(sick)
+        await old.healer.says("incident acting")
+        async with session.get("/state") as answer:
+            assert answer.headers[FROM] == "leader"
+            state = read_state(await answer.read())
+        assert state.leads
+        assert state.limits
+        (incident,) = state.incidents
+        async with session.get(f"/state/incidents/{NAMESPACE}/{incident.name}") as answer:
+            assert answer.headers[FROM] == "leader"
+            assert (await answer.json())["history"]
+        async with session.get("/decisions", params={"incident": incident.name}) as answer:
+            assert read_decisions(await answer.read())
+        async with session.get("/state/stream") as answer:
+            assert answer.headers[FROM] == "leader"
+            assert await answer.content.readline() == b"event: whole\n"
+            old.healer.send(signal.SIGKILL)
+            await answer.content.read()  # it ends with its leader
+        await new.leads()
+        async with session.get("/state") as answer:
+            assert FROM not in answer.headers
+            assert read_state(await answer.read()).leads
+
+
+async def test_a_follower_that_cannot_ask_its_leader_shows_what_it_knows_itself(lab: Lab, pair: Pair) -> None:
+    await serve(lab)
+    async with pair.started(at=lambda *_: False, **FOR_EVER) as (old, new):
+        old.healer.send(signal.SIGSTOP)
+        try:
+            async with aiohttp.ClientSession(await new.healer.listens()) as session, session.get("/state") as answer:
+                assert answer.headers[FROM] == "follower"
+                assert "cannot be asked" in answer.headers[WHY]
+                state = read_state(await answer.read())
+            assert (state.leads, state.limits) == (False, [])
+            assert state.leader
+            assert [row.target.name for row in state.workloads] == ["tensorflow-serving"]
+        finally:
+            old.healer.send(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -34,7 +34,8 @@ function incident(row, whole, acts) {
       row.mode !== "enforce" && chip(row.mode),
       row.severity === "critical" && !small && chip("critical"),
       h("span", { class: "end soft small-text" }, ago(row.openedAt), took(row))),
-    h("p", { class: small ? "why soft small-text" : "why" }, row.reason.text),
+    h("p", { class: small ? "why small-text" : "why" }, row.cause),
+    row.cause !== row.reason.text && h("p", { class: "why soft small-text" }, row.reason.text),
     !small && ladder(row),
     whole && h("div", { class: "do" },
       acts && row.waitsFor === "approval" && button("approve", { namespace: row.namespace, name: row.name }, "Approve …", true),
@@ -132,15 +133,14 @@ const DID = new Set(["acting", "verifying", "healed", "escalated"]);
 
 function outcome(found, row) {
   const end = found.endedAt ? ` It lasted ${lasting(seconds(found.endedAt) - seconds(found.openedAt))}.` : "";
-  if (found.state === "healed") return `Yes: verified healthy.${end}`;
-  if (found.state === "closed") return `Yes: ${row?.healed ? "healed and closed" : "closed"}.${end}`;
+  if (isOver(found)) return `Yes: ${found.words.verdict.replace(/^over: /, "")}.${end}`;
   if (row?.waitsFor === "approval") return "No: it waits for your approval.";
   if (found.state === "escalated" || row?.waitsFor) return "No: healer has done what it may. A human is needed.";
-  return `No, for ${lasting(now() - seconds(found.openedAt))} now: healer is at work.`;
+  return `No, for ${lasting(now() - seconds(found.openedAt))} now: ${found.words.verdict}.`;
 }
 
 function story(found, row, acts) {
-  const shown = row ?? { state: found.state, waitsFor: "", healed: false };
+  const shown = row ?? { state: found.state, waitsFor: "", mode: found.mode, tone: "info", verdict: found.words.verdict };
   const place = { namespace: found.workload.namespace, name: found.name };
   const sick = Object.values(found.targets ?? {});
   const acted = found.actedAt ?? [];
@@ -156,11 +156,10 @@ function story(found, row, acts) {
       found.storm && chip("storm", "warn"),
       h("span", { class: "soft" }, `in ${found.workload.namespace || "the cluster"} · opened `, ago(found.openedAt))),
     h("div", { class: "answers" },
-      h("section", {}, h("h2", {}, "What broke"), sick.slice(0, 8).map((each) => h("p", {}, h("strong", {}, target(each.target)),
+      h("section", {}, h("h2", {}, "What broke"), !sick.length && h("p", {}, found.words.cause), sick.slice(0, 8).map((each) => h("p", {}, h("strong", {}, target(each.target)),
         ` ${each.what}`, !Object.keys(each.signals ?? {}).length && h("span", { class: "soft" }, " (no longer)"))),
       sick.length > 8 && h("p", { class: "soft" }, `and ${sick.length - 8} more`),
-      background.description && h("p", { class: "soft small-text" }, background.description),
-      background.asks && h("p", { class: "small-text" }, h("code", {}, background.asks))),
+      background.description && h("p", { class: "soft small-text" }, background.description)),
       h("section", {}, h("h2", {}, "What healer did"),
         h("p", {}, dry && "Nothing: it only observes. ", moments.length
           ? [`${dry ? "It would have acted" : "It has acted"} ${times(moments.length)}, last `, ago(moments[moments.length - 1])]
@@ -185,9 +184,11 @@ function story(found, row, acts) {
     h("dl", {}, [
       ["Incident", found.name], ["Rule", found.rule], ["Doing", found.doing], ["Attempts on this step", found.attempt ?? 0],
       ["Targets", `${counted(sick.filter((each) => Object.keys(each.signals ?? {}).length).length, "target")} sick of ${sick.length}`],
-      found.deadline && ["Must help", ago(found.deadline)], found.stableSince && ["Healthy since", ago(found.stableSince)],
+      !isOver(found) && found.deadline && ["Must help", ago(found.deadline)],
+      found.stableSince && ["Healthy since", ago(found.stableSince)],
       found.wakeAt && ["Looks again", ago(found.wakeAt)],
       (found.approvals ?? []).length && ["Approved", found.approvals.map((each) => h("span", {}, `by ${each.by} `, ago(each.at)))],
+      background.asks && ["Asks Prometheus", h("code", {}, background.asks)],
       (found.notify ?? []).length && ["Told", found.notify.join(", ")],
     ].filter(Boolean).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
   ];

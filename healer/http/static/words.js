@@ -35,15 +35,16 @@ export function tick() {
 
 export const hour = (time) => new Date(seconds(time) * 1000).toLocaleTimeString([], { hour12: false });
 
-const TONES = { open: "busy", waiting: "warn", acting: "busy", verifying: "busy", healed: "well", escalated: "bad", closed: "" };
-const SAID = { open: "seen", waiting: "waiting", acting: "acting", verifying: "checking", healed: "healed",
-  escalated: "needs you", closed: "closed" };
+const STATES = { open: "busy", waiting: "warn", acting: "busy", verifying: "busy", healed: "well", escalated: "bad", closed: "" };
+const AT_WORK = { open: "seen", waiting: "waiting", acting: "acting", verifying: "checking" };
+const TONES = { urgent: "bad", good: "well", warning: "warn", info: "" };
 
-export const tone = (row) => (row.waitsFor === "approval" ? "warn" : row.waitsFor ? "bad"
-  : row.state === "closed" && row.healed ? "well" : TONES[row.state] ?? "");
+// The colour and the word for an incident; while healer is at work, what it does.
+export const tone = (row) => (row.waitsFor === "approval" ? "warn" : !row.waitsFor && !isOver(row) ? STATES[row.state] ?? ""
+  : row.state === "closed" && row.tone === "good" && !row.verdict.startsWith("over:") ? "" : TONES[row.tone] ?? "");
 export const stateWord = (row) => (row.waitsFor === "approval" ? "needs your approval" : row.waitsFor ? "needs you"
-  : row.state === "closed" && row.healed ? "healed, closed" : SAID[row.state] ?? row.state);
-export const stateTone = (state) => TONES[state] ?? "";
+  : isOver(row) || row.mode === "observe" ? row.verdict.replace("healer only observes", "observing") : AT_WORK[row.state] ?? row.state);
+export const stateTone = (state) => STATES[state] ?? "";
 
 export const isOver = (row) => row.state === "healed" || row.state === "closed";
 export const target = (it) => `${it.kind.toLowerCase()}/${it.name}`;

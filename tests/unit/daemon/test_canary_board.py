@@ -1,5 +1,7 @@
 """What is kept of the looks at canaries."""
 
+from dataclasses import replace
+
 from healer.daemon.canary_board import MOST, POINTS, CanaryBoard
 from healer.model.target import Target
 from healer.model.verdict import Counts, MeasureFinding, Verdict, VerdictKind
@@ -32,6 +34,15 @@ def test_the_last_verdict_stands_there_with_the_past_of_its_evidence() -> None:
     assert (measure.canary.requests, measure.canary.bad) == (100, 5)
     assert measure.canary.low < 0.05 < measure.canary.high
     assert measure.stable is not None
+
+
+def test_why_a_canary_was_bad_stays_when_it_has_no_traffic_any_more() -> None:
+    board = CanaryBoard()
+    board.judged(judgement(120.0), 1.0)
+    board.judged(replace(judgement(), verdict=Verdict(VerdictKind.INSUFFICIENT, "the weight is 0"), share=0.0), 2.0)
+    (row,) = board.rows(["models/bad-canary"])
+    assert (row.text, row.weight, row.at) == ("the weight is 0", 0.0, 2.0)
+    assert [measure.evidence for measure in row.measures] == [120.0]
 
 
 def test_a_rule_that_is_gone_shows_none() -> None:

@@ -31,6 +31,7 @@ def report(d: Drill, rules: Rulebook, *, leads: bool = True) -> StateReport:
         incidents=incidents,
         rows=tuple,
         health=lambda: HEALTH,
+        further=lambda: [Check("journal", True, "3 are kept")],
         leader=lambda: "healer-1@10.0.0.1:8080",
         sight=lambda: Sight(d.engine, lambda rules: iter(())) if leads else None,
         clock=lambda: d.now,
@@ -106,7 +107,7 @@ async def test_a_follower_has_no_limits_and_says_who_leads() -> None:
 async def test_each_check_is_there_once_and_says_no_secret() -> None:
     d, book = drill(CRASH)
     checks = {check.name: check.text for check in (await report(d, book).whole()).checks}
-    assert list(checks) == ["loop", "pods"]
+    assert list(checks) == ["loop", "pods", "journal"]
     assert "hunter2" not in checks["pods"]
 
 

@@ -186,7 +186,7 @@ def _up(lab: Lab) -> bool:
 
 
 NOTHING: dict[str, Any] = {
-    name: False if name == "leads" else "" if name in ("version", "cluster", "mode", "leader", "paused") else []
+    name: False if name in ("leads", "control") else "" if name in ("version", "cluster", "mode", "leader", "paused") else []
     for name in StateBody.__struct_fields__
 }
 """The state of a daemon that knows of nothing."""
