@@ -7,6 +7,7 @@ from http import HTTPStatus
 from healer.actions.base import NotUndone
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ClusterError
+from healer.engine.incidents.approval import step_asked
 from healer.http.answer import Refused
 from healer.http.control import ControlBody, Controls
 from healer.journal.base import Undecodable
@@ -17,12 +18,9 @@ from healer.operate.explain.story import next_of
 from healer.operate.objects import EVERYTHING, ObjectRef, OperateError, get, lease_ref, object_ref, valid
 from healer.operate.pause import parse_pause_ref, pause, pause_lines, resume
 from healer.operate.undo import Undoing, changes, undo
+from healer.sinks.commands import CommandRefused
 
 _LONGEST = 200
-
-
-class CommandRefused(Exception):
-    """Nothing was done. The message says what, and what to do."""
 
 
 class Commands:
@@ -43,11 +41,11 @@ class Commands:
         with _refusals():
             return str(await waiting(self._api, namespace, name))
 
-    async def approve(self, namespace: str, name: str, by: str, shown: str = "") -> str:
-        """Approve the action that an incident waits with."""
+    async def approve(self, namespace: str, name: str, by: str, shown: str = "", *, step: str = "") -> str:
+        """Approve the action that an incident waits with; with `step`, only if it is that one (`step_asked`)."""
 
         def check(asked: ApprovalRequest) -> None:
-            if shown and str(asked) != shown:
+            if (shown and str(asked) != shown) or (step and step_asked(asked.incident) != step):
                 raise NotWaiting(f"incident {name} changed meanwhile, nothing was approved: look again")
 
         with _refusals():

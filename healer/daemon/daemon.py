@@ -252,6 +252,8 @@ class Daemon:
 
     def _server(self, api: Api, session: aiohttp.ClientSession, peers: Peers, vitals: HealthChecks) -> Server:
         http = self._settings.http
+        commands = Commands(api, self._home, self._settings.leader.name)
+        self._sinks.use(commands)
         reviewer = None
         if http.token_review:
             places = max(1, http.max_connections // 2)  # so that who needs no review still finds a connection
@@ -265,7 +267,8 @@ class Daemon:
                 decisions=lambda: list(self._decisions),
                 rules=self._coverage.rows,
                 state=self._state(vitals),
-                controls=controls(Commands(api, self._home, self._settings.leader.name)) if http.control else None,
+                controls=controls(commands) if http.control else None,
+                signed=self._sinks.posts,
                 relay=relay_of(self._settings, session, peers, self._leadership, self._follows, self._clock),
                 reviewer=reviewer,
                 clock=self._clock,

@@ -25,12 +25,14 @@ from healer.http.rate import ClientRates
 from healer.http.refusals import Refusals
 from healer.http.reviews import Reviewer
 from healer.http.rules import RULES_PATH, RuleRow, Rules
+from healer.http.signed import SignedPost
 from healer.http.state import INCIDENT_PATH, STATE_PATH, StateRoutes
 from healer.http.stream import STREAM_PATH, StateStream
 from healer.http.tls import TlsMetrics, server_tls
 from healer.http.webhook import Receiver, Webhook
 from healer.model.effects import Decision
 from healer.settings.http import HttpSettings
+from healer.sinks.commands import SignedReceiver
 
 _BACKLOG = 128
 
@@ -39,9 +41,9 @@ class Server:
     """An async context manager: serves from entry to exit; at exit, requests under way get `shutdown_timeout` (s) to finish.
 
     `webhooks` maps a path to the receiver of the bodies that are posted there; `decisions` returns the recent decisions, oldest
-    first; `rules` returns the rules in force; `state` gives the state of healer; `controls` does what people ask for; `relay`
-    passes on what another replica decides; `reviewer` reviews tokens of Kubernetes. Raises TlsError when the TLS files cannot be
-    used; entry raises OSError when the port is not available.
+    first; `rules` returns the rules in force; `state` gives the state of healer; `controls` does what people ask for; `signed`
+    maps a path to the receiver of requests that others sign; `relay` passes on what another replica decides; `reviewer` reviews
+    tokens of Kubernetes. Raises TlsError when the TLS files cannot be used; entry raises OSError when the port is not available.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Server:
         rules: Callable[[], Sequence[RuleRow]] = tuple,
         state: StateRoutes | None = None,
         controls: Controls | None = None,
+        signed: Mapping[str, SignedReceiver] | None = None,
         relay: Relay | None = None,
         reviewer: Reviewer | None = None,
         clock: Clock = SYSTEM,
@@ -93,6 +96,8 @@ class Server:
             read |= {STATE_PATH: state.handle, STREAM_PATH: stream.handle, INCIDENT_PATH: state.one}
         if controls is not None:
             app.router.add_post(CONTROL_PATH, ControlRoute(Door("control", settings, rates, reviewer), controls).handle)
+        for path, signed_receiver in (signed or {}).items():
+            app.router.add_post(path, SignedPost(signed_receiver, reading.admit, settings.read_timeout).handle)
         passing = Passing(relay)
         for path, handler in read.items():
             app.router.add_get(path, behind(reading, passing.around(handler)))

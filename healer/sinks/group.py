@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from healer.model.incident import Incident
 from healer.rules.vocabulary import split_address
 from healer.sinks.base import Sink, SinkMeters
+from healer.sinks.commands import PeopleCommands, SignedReceiver, TakesCommands
 from healer.sinks.error_boundary import ErrorBoundary
 from healer.sinks.log import LogSink
 
@@ -74,6 +75,19 @@ class Sinks:
         for member, boundary in self._members:
             with boundary:
                 member.sink.reset()
+
+    def use(self, commands: PeopleCommands) -> None:
+        """Let the sinks in which people can ask for something carry it out by these."""
+        for member, boundary in self._members:
+            if isinstance(member.sink, TakesCommands):
+                with boundary:
+                    member.sink.use(commands)
+
+    @property
+    def posts(self) -> dict[str, SignedReceiver]:
+        """What takes what is posted for sinks, by path."""
+        takers = (member.sink for member, _ in self._members if isinstance(member.sink, TakesCommands))
+        return {path: receiver for sink in takers for path, receiver in sink.posts.items()}
 
     async def run(self) -> None:
         """Run every sink until cancelled."""

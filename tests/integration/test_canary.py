@@ -195,6 +195,9 @@ async def test_a_canary_that_fails_loses_its_traffic(kind: str, lab: Lab, slack:
     healed = await trial.healer.says("incident healed", rule=RULE)
     await slack.wait_for(told("healed"), PATIENCE)
 
+    assert slack.messages[CHANNEL][0].text.startswith(":no_entry: BadCanary: "), "no green tick: the release failed"
+    assert "taken off, the release failed" in message(slack)
+    assert "*Taken off, the release failed* (shiftTraffic)" in slack.threads(CHANNEL)[0][-1]
     (incident,) = trial.incidents()
     for said in (message(slack), history(incident)):
         found = re.search(r"errors: canary (\d+) of (\d+) bad, stable (\d+) of ([\d,]+); evidence ([\d,]+) >= 200", said)

@@ -17,11 +17,16 @@ from typing import Any, Literal, Self
 from aiohttp import web
 
 TOKEN = "xoxb-123456789012-testtoken"
-SCOPES = frozenset({"chat:write", "channels:history", "channels:read"})
+APP_TOKEN = "xapp-1-A0123456789-testtoken"
+SIGNING_SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+SCOPES = frozenset({"chat:write", "channels:history", "channels:read", "usergroups:read"})
 _NEEDED = {
     "auth.test": "",
     "chat.postMessage": "chat:write",
     "chat.update": "chat:write",
+    "chat.postEphemeral": "chat:write",
+    "usergroups.users.list": "usergroups:read",
+    "apps.connections.open": "",
     "conversations.history": "channels:history",
     "conversations.replies": "channels:history",
     "users.conversations": "channels:read",
@@ -87,6 +92,13 @@ class FakeSlack:
         """How often each line (0: the message itself) of an incident was posted, by channel, incident and line."""
         self.hook: Callable[[str, Moment], Awaitable[bool]] | None = None
         """Awaited when a call has come and, again, when it was carried out but not answered; False cuts the connection."""
+        self.groups: dict[str, list[str]] = {}
+        """The members of user groups, by the group's ID."""
+        self.whispers: list[tuple[str, str]] = []
+        """What only one person reads: the user, and the text."""
+        self.acknowledged: list[str] = []
+        """The envelopes that were acknowledged in Socket Mode."""
+        self._sockets: list[web.WebSocketResponse] = []
         self._known: dict[str, None] = {}
         self._script: deque[Misbehaviour] = deque()
         self._last_ts = 0.0
@@ -95,6 +107,8 @@ class FakeSlack:
         self._socket.bind(("127.0.0.1", 0))
         app = web.Application()
         app.router.add_post("/api/{method}", self._handle)
+        app.router.add_get("/link", self._link)
+        app.on_shutdown.append(self._hang_up)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
 
     @property
@@ -136,6 +150,54 @@ class FakeSlack:
         """The lines that people read more than once, by channel, incident and line."""
         return [line for line, times in self.posted.items() if times > 1]
 
+    # people
+
+    def payload(self, channel: str, number: int, button: str, user: str, name: str = "ann") -> dict[str, Any]:
+        """What Slack tells of a press of a button, by its text, under a message of a channel. Fails when it is not there."""
+        message = self.messages[channel][number]
+        elements = [each for block in message.blocks if block["type"] == "actions" for each in block["elements"]]
+        (pressed,) = [each for each in elements if each["text"]["text"] == button]
+        return {
+            "type": "block_actions",
+            "user": {"id": user, "username": name, "name": name, "team_id": "T0123456789"},
+            "container": {"type": "message", "message_ts": message.ts, "channel_id": _id(channel)},
+            "trigger_id": "1.2.3",
+            "channel": {"id": _id(channel), "name": channel.removeprefix("#")},
+            "message": {"type": "message", "ts": message.ts, "text": message.text, "blocks": message.blocks},
+            "actions": [{**pressed, "block_id": "healer_buttons", "action_ts": "1"}],
+        }
+
+    async def press(self, channel: str, number: int, button: str, user: str, name: str = "ann") -> None:
+        """A person presses a button, and Slack tells of it over the newest connection; returns once it is taken."""
+        await self.wait_for(lambda _: bool(self._sockets))
+        envelope = f"envelope-{len(self.acknowledged)}"
+        payload = self.payload(channel, number, button, user, name)
+        said = {"type": "interactive", "envelope_id": envelope, "payload": payload, "accepts_response_payload": False}
+        await self._sockets[-1].send_json(said)
+        await self.wait_for(lambda _: envelope in self.acknowledged)
+
+    async def send_away(self) -> None:
+        """Slack wants another connection of Socket Mode; returns once it is there."""
+        old = self._sockets[-1]
+        await old.send_json({"type": "disconnect", "reason": "refresh_requested"})
+        await self.wait_for(lambda _: bool(self._sockets) and self._sockets[-1] is not old)
+
+    async def _link(self, request: web.Request) -> web.WebSocketResponse:
+        socket_ = web.WebSocketResponse()
+        await socket_.prepare(request)
+        await socket_.send_json({"type": "hello", "num_connections": 1, "connection_info": {"app_id": "A0123456789"}})
+        self._sockets.append(socket_)
+        self._changed.set()
+        async for message in socket_:
+            self.acknowledged.append(str(message.json()["envelope_id"]))
+            self._changed.set()
+        self._sockets.remove(socket_)
+        return socket_
+
+    async def _hang_up(self, _: web.Application) -> None:
+        for each in list(self._sockets):
+            await each.close()
+
     # the API
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -173,7 +235,8 @@ class FakeSlack:
                 return web.Response(text="please log in to the proxy", content_type="text/plain")
             case Misbehaviour(kind="limit", retry_after=seconds):
                 return web.json_response({"ok": False, "error": "ratelimited"}, status=429, headers={"Retry-After": str(seconds)})
-        if request.headers.get("Authorization") != f"Bearer {self.token}":
+        token = APP_TOKEN if method == "apps.connections.open" else self.token
+        if request.headers.get("Authorization") != f"Bearer {token}":
             return _no("invalid_auth")
         answer = self._carry_out(method, arguments)
         return _cut(request) if oddity is not None else answer
@@ -191,6 +254,16 @@ class FakeSlack:
                 return self._post(arguments)
             case "chat.update":
                 return self._update(arguments)
+            case "chat.postEphemeral":
+                if not str(arguments["channel"]).startswith("C-"):
+                    return _no("channel_not_found")
+                self.whispers.append((str(arguments["user"]), str(arguments["text"])))
+                return web.json_response({"ok": True, "message_ts": self._next_ts()})
+            case "usergroups.users.list":
+                members = self.groups.get(str(arguments["usergroup"]))
+                return _no("no_such_subteam") if members is None else web.json_response({"ok": True, "users": members})
+            case "apps.connections.open":
+                return web.json_response({"ok": True, "url": self.url.replace("http", "ws", 1).replace("/api/", "/link")})
             case "conversations.history":
                 return self._history(arguments)
             case "conversations.replies":
@@ -275,7 +348,7 @@ class FakeSlack:
 
 async def _arguments(request: web.Request, method: str) -> dict[str, Any]:
     """What a method that reads takes as a form, and a method that writes as JSON."""
-    if method.startswith("chat."):
+    if method.startswith("chat.") or method == "apps.connections.open":
         arguments: dict[str, Any] = await request.json()
         return arguments
     return dict(await request.post())
@@ -310,6 +383,17 @@ def _name(channel: str) -> str:
     return channel.removeprefix("C-")
 
 
+def _is_button(element: dict[str, Any]) -> bool:
+    """Whether it keeps the limits of a button and of its confirmation."""
+    confirm = element.get("confirm")
+    texts = [(element["text"], 75)]
+    if confirm is not None:
+        texts += [(confirm["title"], 100), (confirm["text"], 300), (confirm["confirm"], 30), (confirm["deny"], 30)]
+    short = all(text["type"] == "plain_text" and 0 < len(text["text"]) <= most for text, most in texts)
+    named = 0 < len(element["action_id"]) <= 255 and len(element["value"]) <= 2000
+    return short and named and element.get("style", "primary") in ("primary", "danger")
+
+
 def _problem(arguments: dict[str, Any]) -> str:
     """Slack's limits: 40,000 characters of text, 50 blocks, 150 a header, 3,000 a section, 2,000 a field, 10 fields."""
     if len(str(arguments["text"])) > 40_000:
@@ -317,6 +401,10 @@ def _problem(arguments: dict[str, Any]) -> str:
     blocks: list[dict[str, Any]] = arguments.get("blocks", [])
     total = 0
     for block in blocks:
+        if block["type"] == "actions":
+            if not 0 < len(block["elements"]) <= 25 or not all(map(_is_button, block["elements"])):
+                return "invalid_blocks"
+            continue
         limit = {"header": 150, "section": 3000, "context": 3000}[block["type"]]
         if len(block.get("fields", [])) > 10:
             return "invalid_blocks"

@@ -52,3 +52,8 @@ def undone(incident: Incident, by: str, now: float) -> Incident:
 def is_undone(incident: Incident) -> bool:
     """Whether a human has undone what healer did for it."""
     return any(entry.reason.code == "Undone" for entry in incident.history)
+
+
+def step_asked(incident: Incident) -> str:
+    """The step that an approval is for, as a word: an approval of another one counts for nothing."""
+    return f"{incident.step}{'-storm' if incident.storming else ''}"

@@ -7,6 +7,10 @@ from healer.rules.schema import Mode
 OBSERVES_ON = "healer observes what becomes of it"
 
 
+HUMAN = "a human is needed"
+"""What a reason says when nothing goes on by itself."""
+
+
 def is_observing(incident: Incident) -> bool:
     """Whether nothing is done for it, and nothing is said to have failed."""
     return incident.mode == Mode.OBSERVE
@@ -14,7 +18,7 @@ def is_observing(incident: Incident) -> bool:
 
 def asks(incident: Incident) -> str:
     """That this is for a human: one is asked only for what healer has tried, or may not do."""
-    return "a human would be asked" if is_observing(incident) else "a human is needed"
+    return "a human would be asked" if is_observing(incident) else HUMAN
 
 
 def recovered(incident: Incident, now: float) -> str:

@@ -36,7 +36,9 @@ TOKEN_ERRORS = frozenset({"account_inactive", "invalid_auth", "not_authed", "tok
 """Slack refuses every call until a person replaces the token."""
 WORKSPACE_ERRORS = TOKEN_ERRORS | {"missing_scope", "ekm_access_denied", "org_login_required", "not_allowed_token_type"}
 """Every channel refuses messages."""
-_FORMS = frozenset({"auth.test", "conversations.history", "conversations.replies", "users.conversations"})
+_FORMS = frozenset(
+    {"auth.test", "conversations.history", "conversations.replies", "users.conversations", "usergroups.users.list"}
+)
 """Methods that read; their documentation names JSON only of late, and forms ever since."""
 
 _TOKEN = "put a valid bot token (xoxb-...) with the scope chat:write into the file that token_file names"

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from healer.engine.incidents.observing import HUMAN
 from healer.model.duration import about
 from healer.model.incident import Incident, State
 from healer.model.text import cut
 from healer.sinks.site import Site, site_links
+from healer.sinks.slack.buttons import NOBODY, Pressed, buttons, who_pressed
 from healer.sinks.words import Milestone, milestone, next_command, took_canary_off, words
 
 HEADER, FIELD, NOW, LIST, LINE, TEXT = 150, 500, 1500, 2500, 300, 3000
@@ -53,12 +55,14 @@ class SlackForm:
     site: Site = field(default_factory=Site)
     mention: str = ""
     """In Slack's own form: `<!here>`, `<@U123>`, `<!subteam^S123>`."""
+    buttons: bool = False
+    """Whether people can press buttons."""
 
 
 PLAIN = SlackForm()
 
 
-def render(incident: Incident, note: str = "", form: SlackForm = PLAIN) -> Message:
+def render(incident: Incident, note: str = "", form: SlackForm = PLAIN, pressed: Pressed = NOBODY) -> Message:
     """The incident's one message, as it stands now; `note` says why it is in this channel; it may be empty."""
     said, background = words(incident, form.site), incident.background
     links = [f"<{link.replace('&', '&amp;')}|{name}>" for name, link in site_links(form.site, incident).items()]
@@ -76,6 +80,8 @@ def render(incident: Incident, note: str = "", form: SlackForm = PLAIN) -> Messa
         {"type": "section", "fields": [mrkdwn(f"*{name}*\n{value}") for name, value in _fields(incident, form)]},
         *({"type": "section", "text": mrkdwn(text)} for text in sections if text),
         *([{"type": "context", "elements": [mrkdwn(" · ".join(links))]}] if links else []),
+        *([buttons(incident, pressed, can_undo(incident))] if form.buttons else []),
+        *([{"type": "context", "elements": [mrkdwn(who)]}] if (who := who_pressed(incident, pressed)) else []),
         {"type": "context", "elements": [mrkdwn(f"{clip(incident.id, FIELD)} · rule {clip(incident.rule, FIELD)}")]},
         *([{"type": "context", "elements": [mrkdwn(clip(note, NOW))]}] if note else []),
     ]
@@ -119,22 +125,32 @@ def unsaid(text: str, said: Iterable[str]) -> str:
     return text
 
 
+def calls_human(incident: Incident) -> bool:
+    """Whether nothing goes on by itself: after the ladder, and in a storm in which no step acts."""
+    return not incident.state.settled and (incident.state is State.ESCALATED or HUMAN in incident.reason.text)
+
+
 def commands(incident: Incident) -> list[str]:
     """What to type next, and what else helps."""
     place = incident.workload.namespace
     found = [next_command(incident)]
     if not incident.state.settled and place:
         found.append(f"healer pause {str(incident.workload).lower()} -n {place}")
-    acted = {entry.step for entry in incident.history if entry.state is State.ACTING and entry.step is not None}
-    if incident.acted_at and any(incident.steps[step] in UNDOABLE for step in acted if step < len(incident.steps)):
+    if can_undo(incident):
         found.append(f"healer undo incident/{incident.id} -n {place}")
     return found
+
+
+def can_undo(incident: Incident) -> bool:
+    """Whether healer has changed something for it that it can undo."""
+    acted = {entry.step for entry in incident.history if entry.state is State.ACTING and entry.step is not None}
+    return bool(incident.acted_at) and any(incident.steps[step] in UNDOABLE for step in acted if step < len(incident.steps))
 
 
 def _now(incident: Incident, verdict: str) -> str:
     """How it stands, and why. The headline has said what is wrong."""
     text = unsaid(incident.reason.text, dict.fromkeys(target.what for target in incident.targets.values() if target.what))
-    return text if verdict in text else f"{verdict}: {text}"
+    return text if verdict in text or HUMAN in text else f"{verdict}: {text}"
 
 
 def clip(text: str, limit: int) -> str:
@@ -163,6 +179,8 @@ def emoji(incident: Incident) -> str:
     """The sign of its state."""
     if milestone(incident) in (Milestone.HEALED, Milestone.CLOSED) and took_canary_off(incident):
         return _TAKEN_OFF
+    if calls_human(incident):
+        return _STATES[State.ESCALATED]
     return _STATES.get(incident.state) or _SEVERITIES.get(incident.severity, ":large_blue_circle:")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from healer.engine.incidents.observing import HUMAN
 from healer.model.incident import Entry, Incident, State
 from healer.sinks.slack.message import LINE, PLAIN, TEXT, Message, SlackForm, clip, moment, unsaid
 from healer.sinks.words import milestone, next_command, took_canary_off
@@ -43,7 +44,7 @@ def replies(
     first = len(incident.history) - len(entries)
     if _is_alarm(incident, first):
         mention = f"{form.mention} " if form.mention else ""
-        broadcast = entries[0].state is State.ESCALATED
+        broadcast = entries[0].reason.code != _ASKS
         ending = f"\nNext: `{clip(next_command(incident), 500)}`" if broadcast else ""
         return Message(f"{mention}{reply(entries[0], incident, first)}{ending}", broadcast=broadcast), entries[:1]
     lines = [reply(entries[0], incident, first)]
@@ -95,6 +96,8 @@ def _is_alarm(incident: Incident, index: int) -> bool:
     before = incident.history[index - 1] if index else None
     if entry.state is State.ESCALATED:
         return incident.state is State.ESCALATED and (before is None or before.state is not State.ESCALATED)
+    if entry.state is State.WAITING and HUMAN in entry.reason.text:
+        return all(later.state is State.WAITING and later.step is None for later in incident.history[index + 1 :])
     return entry.reason.code == _ASKS and entry is latest and milestone(incident).needs_human
 
 

@@ -55,6 +55,15 @@ def _mention_or_none(text: str) -> str:
     return text
 
 
+def _people_or_none(text: str) -> str:
+    """Who may press buttons; "" for nobody."""
+    if wrong := [each for each in _listed(text) if not re.fullmatch(r"[USW][A-Z0-9]{6,20}", each)]:
+        raise ValueError(
+            f"{wrong[0][:40]!r} is no ID: write those of users (U0123456789) and user groups (S0123456789), with commas between"
+        )
+    return text
+
+
 def _listed(text: str) -> list[str]:
     return [each.strip().removeprefix("@") for each in text.split(",") if each.strip()]
 
@@ -92,6 +101,15 @@ class SlackSettings(SinkSettings):
     """See `fold_after`."""
     fold_every: Seconds = Field(5.0, ge=0)
     """The message that incidents share is edited at most so often."""
+    app_token_file: Path | None = None
+    """A file with an app-level token (xapp-..., scope connections:write): people can press buttons in Slack, by Socket Mode,
+    without a way in from outside. Interactivity must be on in the app's settings."""
+    signing_secret_file: Path | None = None
+    """A file with the app's signing secret: people can press buttons, and Slack posts to `/slack/interactions` of healer, which
+    must be reachable for it."""
+    allow: Annotated[str, AfterValidator(_people_or_none)] = ""
+    """Who may press buttons: IDs of users (U0123456789) and of user groups (S0123456789; scope usergroups:read), with commas
+    between. They act with the rights of healer's own account. Empty: nobody, and there are no buttons."""
     base_url: str = "https://slack.com/api/"
     """Slack's API; tests name a local server here."""
     timeout: Seconds = Field(10.0, gt=0)
@@ -112,6 +130,16 @@ class SlackSettings(SinkSettings):
     required: ClassVar = ("token_file", "channel")
 
     @property
+    def allowed(self) -> frozenset[str]:
+        """`allow`, one by one."""
+        return frozenset(_listed(self.allow))
+
+    @property
+    def buttons(self) -> bool:
+        """Whether messages have buttons."""
+        return bool(self.allow) and (self.app_token_file is not None or self.signing_secret_file is not None)
+
+    @property
     def mentions(self) -> str:
         """`mention` as Slack obeys it."""
         return " ".join(map(_mention, _listed(self.mention)))
@@ -128,7 +156,14 @@ class SlackSettings(SinkSettings):
 
     @property
     def incomplete(self) -> str:
-        """A channel alone tells nobody."""
+        """A channel alone tells nobody, and buttons need people who may press them."""
+        if self.token_file is not None and not self.allow and (self.app_token_file or self.signing_secret_file):
+            return f"Slack has no buttons, because nobody may press them: name people in {PREFIX}SLACK__ALLOW"
+        if self.token_file is not None and self.allow and not self.buttons:
+            return (
+                f"{PREFIX}SLACK__ALLOW names people, and there are no buttons to press: name a file in "
+                f"{PREFIX}SLACK__APP_TOKEN_FILE or {PREFIX}SLACK__SIGNING_SECRET_FILE"
+            )
         if self.token_file is not None or not self.channel:
             return ""
         return (

@@ -20,15 +20,19 @@ from healer.model.incident import Incident
 from healer.secret import SecretFile
 from healer.section import PREFIX
 from healer.sinks.base import SinkMeters
+from healer.sinks.commands import PeopleCommands, SignedReceiver
 from healer.sinks.memory import Memory
 from healer.sinks.site import Site
 from healer.sinks.slack.access_check import access_problems
 from healer.sinks.slack.call import EDIT_ERRORS, FORM_ERRORS, TOKEN_ERRORS, WORKSPACE_ERRORS, RetryLater, SlackRefusal, call
 from healer.sinks.slack.channels import Channels
 from healer.sinks.slack.flood import Flood
+from healer.sinks.slack.interactions import INTERACTIONS, Interactions
 from healer.sinks.slack.message import Message, SlackForm
+from healer.sinks.slack.presses import Presses
 from healer.sinks.slack.search import SlackCall, find_channel_id, find_message, find_replies
 from healer.sinks.slack.settings import SlackSettings
+from healer.sinks.slack.socket_mode import SocketMode
 from healer.sinks.slack.thread import Edit, Job, Keep, Post, Thread, ThreadSearch
 from healer.sinks.slack.threads import INTENT_HOLDS, Threads
 
@@ -68,7 +72,12 @@ class SlackSink:
             raise ValueError(f"{PREFIX}SLACK__CHANNEL: not given; incidents of rules without `notify` need a channel to go to")
         self._token = SecretFile(settings.token_file)
         self._channels = Channels(self.name, settings.channel, meters.usable)
-        self._threads = Threads(self.name, settings, SlackForm(site, settings.mentions), self._channels, memory, meters, clock)
+        self._threads = Threads(
+            self.name, settings, SlackForm(site, settings.mentions, settings.buttons), self._channels, memory, meters, clock
+        )
+        self._presses = Presses(settings, self._threads.press)
+        self._app_token = None if settings.app_token_file is None else SecretFile(settings.app_token_file)
+        self._signing = None if settings.signing_secret_file is None else SecretFile(settings.signing_secret_file)
         self._served = asyncio.Event()
         """Set after each turn, and after a reset."""
         self._turn_limit: asyncio.Timeout | None = None
@@ -92,12 +101,29 @@ class SlackSink:
         self._served.set()
 
     async def run(self) -> None:
-        """Serve pending threads for ever."""
-        async with self._client() as client:
+        """Serve pending threads, and people who press buttons, for ever."""
+        async with self._client() as client, asyncio.TaskGroup() as group:
+            if self._settings.buttons:
+                group.create_task(self._presses.run(partial(self._call, client)), name="pressed buttons of Slack")
+            if self._settings.buttons and self._app_token is not None and client.session is not None:
+                mode = SocketMode(self._presses.take, self._settings.backoff, self._settings.backoff_most)
+                open_ = partial(_call_as, client, self._app_token)
+                group.create_task(mode.run(client.session, open_), name="Socket Mode of Slack")
             while True:
                 thread = await self._threads.next()
                 await self._serve(client, thread)
                 self._served.set()
+
+    def use(self, commands: PeopleCommands) -> None:
+        """Carry out by these what people ask for by buttons."""
+        self._presses.commands = commands
+
+    @property
+    def posts(self) -> Mapping[str, SignedReceiver]:
+        """What takes the presses that Slack posts to healer, by path; empty where it posts none."""
+        if self._signing is None or not self._settings.buttons:
+            return {}
+        return {INTERACTIONS: Interactions(self._signing, self._presses.take, self._clock).receive}
 
     async def check(self, channels: Collection[str]) -> list[str]:
         """What would keep messages from these channels and the default one, a sentence each. Waits until Slack answers."""
@@ -333,6 +359,16 @@ class SlackSink:
                 incident=thread.incident.id,
                 token_file=str(self._settings.token_file),
             )
+
+
+async def _call_as(
+    client: AsyncWebClient,
+    token: SecretFile,
+    method: str,
+    arguments: Mapping[str, object],
+    read: Callable[[Mapping[str, Any]], T],
+) -> T:
+    return await call(client, method, token, arguments, read)
 
 
 def _content(message: Message) -> dict[str, object]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from healer.model.incident import Entry, Incident
 from healer.sinks.base import HistoryProgress, LineMark
+from healer.sinks.slack.buttons import PAUSE, RESUME, Press
 from healer.sinks.slack.message import Message, SlackForm, render
 from healer.sinks.slack.reply import replies
 
@@ -94,6 +95,8 @@ class Thread:
     """Slack could not be reached for long, until then: seconds since the epoch."""
     frozen: bool = False
     """The message cannot be edited any more; its thread goes on."""
+    pressed: dict[str, str] = field(default_factory=dict)
+    """Who has pressed which button; see `Pressed`."""
     refusals: int = 0
     not_before: float = 0.0
     complaints: set[str] = field(default_factory=set)
@@ -125,6 +128,13 @@ class Thread:
         """The metadata by which a message is found again."""
         payload: dict[str, object] = {"incident": self.incident.id, "line": post.first, "last": post.last}
         return {"event_type": EVENT, "event_payload": payload | ({"mark": str(post.mark)} if post.mark else {})}
+
+    def press(self, press: Press) -> None:
+        """Note that a person has pressed a button, with effect."""
+        if press.verb == RESUME:
+            self.pressed.pop(PAUSE, None)
+        else:
+            self.pressed[press.key] = press.user
 
     # results
 
@@ -164,7 +174,7 @@ class Thread:
         self.intent, self.doubt = None, False
 
     def _message(self) -> Message:
-        message = render(self.incident, self.note, self.form)
+        message = render(self.incident, self.note, self.form, self.pressed)
         return Message(message.text) if self.plain_text else message
 
     # what outlives the process
@@ -180,7 +190,7 @@ class Thread:
             "posting": f"{intent.first}-{intent.last}" if intent else "",
             "postingLast": str(intent.mark or "") if intent else "",
             "postingSince": f"{intent.since:.3f}" if intent else "",
-        }
+        } | ({"pressed": " ".join(f"{key}={user}" for key, user in self.pressed.items())} if self.pressed else {})
 
     def take_up(self, state: Mapping[str, str]) -> None:
         """Continue from what `state` returned in another process, or from an empty mapping. Raises ValueError on any other."""
@@ -191,12 +201,13 @@ class Thread:
             progress = HistoryProgress(int(state["told"]), _mark(state["toldLast"]))
             intent = _intent(state) if state["posting"] else None
             channel_id, ts = state["channel"], state["ts"]
+            pressed = dict(_pair(each) for each in state.get("pressed", "").split())
         except KeyError as error:
             raise ValueError(f"there is no {error}") from error
         if bool(progress.count) != bool(progress.last) or bool(ts) > bool(channel_id):
             raise ValueError(f"{dict(state)} cannot be")
         self.channel_id, self.ts, self.progress, self.intent = channel_id, ts, progress, intent
-        self.doubt = intent is not None
+        self.doubt, self.pressed = intent is not None, pressed
         self.kept = dict(state)
         if self.complete:
             self.shown = self._message()  # lines are told after the message was edited to show them
@@ -205,6 +216,11 @@ class Thread:
     def complete(self) -> bool:
         """Whether people have seen all of the history."""
         return bool(self.ts) and not self.progress.unseen(self.incident.history)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, user = text.split("=")
+    return key, user
 
 
 def _intent(state: Mapping[str, str]) -> Intent:

@@ -8,6 +8,7 @@ import structlog
 from healer.model.incident import Incident, State
 from healer.sinks.base import SinkMeters
 from healer.sinks.memory import Memory, NotKept, TimedMemory
+from healer.sinks.slack.buttons import Press
 from healer.sinks.slack.channels import Channels
 from healer.sinks.slack.flood import Flood, Floods
 from healer.sinks.slack.message import SlackForm
@@ -85,6 +86,16 @@ class Threads:
                     await self._added.wait()
             except TimeoutError:
                 continue
+
+    def press(self, press: Press) -> bool:
+        """Note that a button was pressed; False when this process does not hold the thread."""
+        for thread in self.known.values():
+            if (thread.channel_id, thread.ts) == (press.channel, press.ts):
+                thread.press(press)
+                self.pending.setdefault(thread)
+                self._added.set()
+                return True
+        return False
 
     def due(self, thread: Thread) -> float:
         """When a thread, and its channel, may be served again."""

@@ -2,8 +2,9 @@
 
 import pytest
 
-from healer.daemon.commands import CommandRefused, Commands
+from healer.daemon.commands import Commands
 from healer.model.incident import State
+from healer.sinks.commands import CommandRefused
 from tests.unit.operate.conftest import SPACE, Place
 from tests.unit.operate.test_approve import NAME, waiting
 
@@ -29,6 +30,15 @@ async def test_what_has_changed_since_it_was_shown_is_not_approved(place: Place)
     with pytest.raises(CommandRefused, match="changed meanwhile, nothing was approved"):
         await commands(place).approve(SPACE, NAME, "ann", shown)
     assert place.annotations("incidents", NAME) == {}
+
+
+async def test_a_button_of_another_step_approves_nothing(place: Place) -> None:
+    await place.keep(waiting(place, step=1))
+    with pytest.raises(CommandRefused, match="changed meanwhile, nothing was approved"):
+        await commands(place).approve(SPACE, NAME, "slack:U1 (ann)", step="0")
+    assert place.annotations("incidents", NAME) == {}
+    await commands(place).approve(SPACE, NAME, "slack:U1 (ann)", step="1")
+    assert place.annotations("incidents", NAME) == {"healer.dev/approved-by": "slack:U1 (ann)"}
 
 
 async def test_what_cannot_be_done_is_said(place: Place) -> None:

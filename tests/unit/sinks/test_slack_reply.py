@@ -29,7 +29,7 @@ def told(story: Incident, missed: float = 0.0) -> list[Message]:
 
 def lines(messages: list[Message]) -> list[str]:
     """Their lines without times."""
-    return [line.partition("> ")[2] for message in messages for line in message.text.split("\n")]
+    return [line.rpartition("> ")[2] for message in messages for line in message.text.split("\n")]
 
 
 def headline(story: Incident) -> str:
@@ -95,8 +95,12 @@ def test_a_storm() -> None:
         d.world.crash(f"serving-{number}")
     d.world.pause("deployment", "")
     d.wait(900)
-    assert headline(d.incident) == ":double_vertical_bar: 3 of 4 pods are sick at once, more than 50%"
-    told_of = lines(told(d.incident))
+    assert headline(d.incident) == ":rotating_light: 3 of 4 pods are sick at once, more than 50%"
+    assert "healer is on it" not in str(render(d.incident).blocks)
+    *_, alarm = told(d.incident)
+    assert (alarm.broadcast, alarm.text.startswith("<!here> ")) == (True, True)
+    *told_of, following = lines(told(d.incident))
+    assert following.startswith("Next: `healer explain")
     assert f"*Seen*: pod/serving-3 is sick too: {CRASH}" in told_of
     assert told_of[-1].startswith("*Waits* (evict): 3 of 4 pods are sick at once, more than 50%: pods are not treated one by one")
 
