@@ -224,7 +224,12 @@ class DeliverySink(ABC, Generic[M]):
         return not any(queue.pending for queue in self._queues.values())
 
     async def try_out(self, target: str, incident: Incident) -> str:
-        """Send a message about this incident now. Returns what the other side answered. Raises TryAgain or MessageRefused."""
+        """Send a message about this incident now. Returns what the other side answered.
+
+        Raises TryAgain or MessageRefused, and LookupError for a target that is not set up.
+        """
+        if target not in self._queues:
+            raise LookupError(self.absent(target))
         errand = self.errand(incident, target, {})
         if errand is None:
             raise RuntimeError(f"{incident.state} is nothing to tell")

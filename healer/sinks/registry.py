@@ -1,12 +1,16 @@
 """The sinks there are: for each its settings, its addresses and its class."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from prometheus_client import CollectorRegistry
+
+from healer.model.incident import Incident
 from healer.rules.vocabulary import AddressSpec, split_address
 from healer.sinks.apprise import TAG, AppriseSettings, AppriseSink
 from healer.sinks.base import Sink, SinkMeters, SinkSettings
+from healer.sinks.delivery import DeliverySink
 from healer.sinks.group import Member, Sinks
 from healer.sinks.log import LogSettings, LogSink
 from healer.sinks.memory import Memory, ProcessMemory
@@ -14,6 +18,7 @@ from healer.sinks.pagerduty import SERVICE, PagerDutySettings, PagerDutySink
 from healer.sinks.site import Site
 from healer.sinks.slack.settings import CHANNEL, SlackSettings
 from healer.sinks.slack.sink import SlackSink
+from healer.sinks.slack.try_out import try_out
 from healer.sinks.webhook.settings import WEBHOOK, WebhookSettings
 from healer.sinks.webhook.sink import WebhookSink
 
@@ -28,6 +33,20 @@ class SinkKind(Generic[S]):
     make: Callable[[S, Site, SinkMeters, Memory], Sink]
     addresses: AddressSpec | None = None
     """None: it has no addresses, and every incident is told there."""
+    trial: Callable[[S, Site, str, Incident], Awaitable[str]] | None = None
+    """Sends one test message; None: a DeliverySink does it itself."""
+
+    async def try_out(self, settings: S, site: Site, address: str, incident: Incident) -> str:
+        """Send one test message to an address. Returns what the other side answered.
+
+        Raises TryAgain or MessageRefused, and LookupError when the address is not set up.
+        """
+        if self.trial is not None:
+            return await self.trial(settings, site, address, incident)
+        sink = self.make(settings, site, SinkMeters(CollectorRegistry()), ProcessMemory())
+        if not isinstance(sink, DeliverySink):
+            raise LookupError(f"the sink {sink.name} has no test message")
+        return await sink.try_out(address, incident)
 
     def build(self, options: Mapping[str, object], site: Site, meters: SinkMeters, memory: Memory) -> Member:
         """A sink. Raises pydantic.ValidationError, which says where, on an unknown or wrong option."""
@@ -37,7 +56,7 @@ class SinkKind(Generic[S]):
 
 SINKS: dict[str, SinkKind[Any]] = {
     "log": SinkKind(LogSettings, lambda settings, site, meters, memory: LogSink(settings, meters)),
-    "slack": SinkKind(SlackSettings, SlackSink, CHANNEL),
+    "slack": SinkKind(SlackSettings, SlackSink, CHANNEL, try_out),
     "pagerduty": SinkKind(PagerDutySettings, PagerDutySink, SERVICE),
     "apprise": SinkKind(AppriseSettings, AppriseSink, TAG),
     "webhook": SinkKind(WebhookSettings, WebhookSink, WEBHOOK),
