@@ -78,6 +78,8 @@ class ObservedPod:
     settings: PodsSettings
     restarts: Mapping[str, Sequence[float]]
     """When each container restarted lately, by its name, oldest first (epoch, s)."""
+    witnessed: Mapping[str, float]
+    """When healer saw each of them restart last. `restarts` also has guesses, of those before healer's own start."""
 
 
 Detector = Callable[[ObservedPod, bool], Finding | None]
@@ -327,7 +329,7 @@ def _unsettled(status: ContainerStatus, seen: ObservedPod, *, before: bool) -> f
     if running is None or (before and not status.ready):
         return 0.0
     started = epoch(running.started_at)
-    last = max([seen.now if started is None else started, *seen.restarts.get(status.name, ())])
+    last = max(seen.now if started is None else started, seen.witnessed.get(status.name, 0.0))
     until = last + seen.settings.settle
     return until if seen.now < until else None
 

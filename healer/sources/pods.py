@@ -27,6 +27,8 @@ class _SeenPod:
     findings: dict[str, Finding]
     restarts: dict[str, deque[float]] = field(default_factory=dict)
     """When each container restarted, by its name."""
+    witnessed: dict[str, float] = field(default_factory=dict)
+    """When each of them was seen to restart last; `resume` has seen none."""
     check_at: float | None = None
 
 
@@ -73,6 +75,7 @@ class PodSource:
         seen.pod = pod
         for container, times in restarted.items():
             self._restarted(seen, container, times, now)
+            seen.witnessed[container] = now
         return self._update(seen, now)
 
     def drop(self, pod: Pod, now: float) -> list[Signal]:
@@ -105,9 +108,9 @@ class PodSource:
 
     def _read(self, pod: Pod, condition: str, now: float) -> dict[str, Finding]:
         seen = self._seen.get(pod.metadata.uid)
-        restarts, findings = ({}, {}) if seen is None else (seen.restarts, seen.findings)
-        observed = ObservedPod(pod, now, self._settings, restarts)
-        return conditions(observed, {condition: None, **findings})[0]
+        seen = _SeenPod(pod, {}) if seen is None else seen
+        observed = ObservedPod(pod, now, self._settings, seen.restarts, seen.witnessed)
+        return conditions(observed, {condition: None, **seen.findings})[0]
 
     def _is_well(self, pod: Pod, now: float) -> bool:
         """A quick check that is right for nearly every event: it is ready, and no container is anything but running."""
@@ -118,12 +121,12 @@ class PodSource:
                 return False
         if not self._beyond_containers:
             return True
-        seen = ObservedPod(pod, now, self._settings, {})
+        seen = ObservedPod(pod, now, self._settings, {}, {})
         return not any(condition.detect(seen, False) for condition in self._beyond_containers)
 
     def _update(self, seen: _SeenPod, now: float, had: Collection[str] = ()) -> list[Signal]:
         self._forget_restarts(seen, now)
-        observed = ObservedPod(seen.pod, now, self._settings, seen.restarts)
+        observed = ObservedPod(seen.pod, now, self._settings, seen.restarts, seen.witnessed)
         findings, check_at = conditions(observed, {**dict.fromkeys(had), **seen.findings})
         checks = [check_at, *(f.until for f in findings.values())]
         checks += [times[0] + self._settings.restarts_within for times in seen.restarts.values()]
@@ -158,6 +161,7 @@ class PodSource:
                 times.popleft()
             if not times:
                 del seen.restarts[container]
+                seen.witnessed.pop(container, None)
 
 
 def _restarts_since(before: Pod, pod: Pod) -> dict[str, int]:

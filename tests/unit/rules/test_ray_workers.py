@@ -29,4 +29,4 @@ def unready(kind: str = "RayCluster", node: str = "worker", **status: Any) -> Po
 )
 def test_a_worker_may_be_unready(pod: Pod, sick: bool) -> None:
     """That alone is no sickness of a worker; of the head it is, and so is a node that no longer reports it."""
-    assert (not_ready(ObservedPod(pod, 100.0, PodsSettings(), {}), False) is not None) is sick
+    assert (not_ready(ObservedPod(pod, 100.0, PodsSettings(), {}, {}), False) is not None) is sick

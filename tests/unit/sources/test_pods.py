@@ -800,6 +800,12 @@ def test_no_journal_makes_a_pod_restart_that_does_not(status: ContainerStatus) -
     assert said(PodSource(SETTINGS).resume(pod(status), {"Restarting"}, NOW)) == []
 
 
+def test_after_a_restart_a_kill_that_was_over_is_none_again() -> None:
+    """The restarts of before count as of now for Restarting alone."""
+    status = container(fresh(NOW - 300), restarts=4, last=OOM)
+    assert said(PodSource(SETTINGS).resume(pod(status), {"Restarting"}, NOW)) == ["+Restarting"]
+
+
 def test_after_a_restart_what_is_over_is_not_told() -> None:
     assert said(PodSource(SETTINGS).resume(pod(), {"NotReady"}, NOW)) == []
 
