@@ -30,6 +30,7 @@ from healer.daemon.recorder import Recorder
 from healer.daemon.rulefiles import RuleFiles
 from healer.daemon.state import StateReport
 from healer.daemon.watchers import Watching
+from healer.engine.safety.gauges import LimitKind
 from healer.engine.safety.wide import ENDED_ALERTS
 from healer.http.reviews import Reviewer
 from healer.http.server import Server
@@ -147,6 +148,7 @@ class Daemon:
         if self._files is not None:
             self._metrics.rules(self._files)
         self._metrics.journal(self._counts, lambda: len(self._journal.incidents()))
+        self._metrics.breakers(self._rule_breakers)
         self._metrics.leads(lambda: self._leader is not None and self._leadership.is_leader())
         peers = peers_of(self._settings, api, self._home, lambda: self._leadership.address)
         async with aiohttp.ClientSession() as session:
@@ -299,6 +301,14 @@ class Daemon:
         """What takes the posts of each pushed source, by path."""
         context = WebhookContext(self._settings, self._view, self._clock.wall, self._intake, self._metrics.registry)
         return {source.path: source.receiver(context) for source in sources().values() if isinstance(source, Pushed)}
+
+    def _rule_breakers(self) -> dict[str, bool]:
+        """Of each rule in force whether its breaker is open. A follower decides nothing: none is open there."""
+        known = dict.fromkeys(self._rulebook.by_name, False)
+        if self._leader is not None:
+            found = self._leader.sight.engine.gauges(self._view, self._clock.wall())
+            known |= {each.rule: each.open for each in found if each.kind is LimitKind.RULE_BREAKER and each.rule in known}
+        return known
 
     def _new_journal(self, api: Api, is_leader: Callable[[], bool]) -> Journal:
         journal = self._settings.journal

@@ -233,6 +233,10 @@ class Metrics:
         """Read what the journal has done, and how many incidents it keeps, whenever metrics are asked for."""
         self.registry.register(_JournalCollector(counts, objects))
 
+    def breakers(self, open_: Callable[[], Mapping[str, bool]]) -> None:
+        """Ask whenever metrics are asked for whether the breaker of each rule in force is open."""
+        self.registry.register(_RuleBreakerCollector(open_))
+
     def rules(self, files: RuleFiles) -> None:
         """Ask how the rule files are whenever metrics are asked for."""
         self._loaded.set_function(lambda: files.sound)
@@ -287,6 +291,23 @@ class _JournalCollector(Collector):
             "healer_journal_unreadable", "Objects that cannot be read as incidents.", value=counts.undecodable
         )
         yield GaugeMetricFamily("healer_journal_objects", "Incident objects in the journal.", value=self._objects())
+
+
+class _RuleBreakerCollector(Collector):
+    """The breakers of the rules in force."""
+
+    def __init__(self, open_: Callable[[], Mapping[str, bool]]) -> None:
+        self._open = open_
+
+    def collect(self) -> Iterable[Metric]:
+        breakers = GaugeMetricFamily(
+            "healer_rule_breaker_open",
+            "1 while a rule does not act, because too many of its incidents in a row needed a human in the end.",
+            labels=["rule"],
+        )
+        for rule, is_open in self._open().items():
+            breakers.add_metric([rule], float(is_open))
+        yield breakers
 
 
 def _mode(incident: Incident) -> str:

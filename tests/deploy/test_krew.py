@@ -50,3 +50,5 @@ def test_the_manifest_names_what_a_release_attaches() -> None:
     assert platform["uri"].rpartition("/")[2] in release
     assert f"s/{plugin['spec']['version']}/" in release
     assert f"s/{platform['sha256']}/" in release
+    assert all(each.startswith("REPOSITORY") for each in (platform["uri"], plugin["spec"]["homepage"]))
+    assert "s|REPOSITORY|$GITHUB_SERVER_URL/$GITHUB_REPOSITORY|" in release

@@ -268,6 +268,18 @@ async def test_an_alert_on_the_breaker(tmp_path: Path) -> None:
     )
 
 
+async def test_an_alert_on_the_breaker_of_a_rule(tmp_path: Path) -> None:
+    """It is said which rule does not act."""
+    metrics, stopped = Metrics(), False
+    metrics.breakers(lambda: {"pack/loop": stopped, "pack/other": False})
+    calm = scraped(generate_latest(metrics.registry).decode())
+    stopped = True
+    open_ = scraped(generate_latest(metrics.registry).decode())
+    assert 'healer_rule_breaker_open{rule="pack/loop"} 1.0' in generate_latest(metrics.registry).decode()
+    assert "HealerRuleBreakerOpen" not in await firing(ALERTS, [calm] * 3, tmp_path)
+    assert "HealerRuleBreakerOpen" in await firing(ALERTS, [calm, open_], tmp_path)
+
+
 def test_each_documented_alert_is_tried_here_and_has_a_runbook() -> None:
     """By its name; the runbook is a section of its own."""
     here = Path(__file__).read_text("utf-8")
