@@ -7,9 +7,11 @@ from healer.actions.base import Call
 from healer.actions.shared.recheck import look_again, recheck, rechecked
 from healer.actions.shared.refusal import refusal, unread
 from healer.cluster.api import ApiError, ClusterError
-from healer.cluster.resources import RESOURCES
+from healer.cluster.resources import NODES, RESOURCES
+from healer.engine.safety.guards.nodes import same_node, treated
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
 from healer.model.kube import Pod
+from healer.model.node import Node
 from healer.model.target import ActsOn
 from healer.model.unit import Unit
 from healer.model.view import target_of
@@ -43,10 +45,26 @@ class Evict:
 
     async def run(self, call: Call) -> Outcome:
         """Recheck, then request the eviction once."""
-        pod = await recheck(call)
+        params = call.act.params
+        assert isinstance(params, EvictParams)
+        pod = await recheck(call, *([_comes_back] if params.elsewhere else []))
         if isinstance(pod, Outcome):
             return pod
         return await _evict(call, pod)
+
+
+async def _comes_back(call: Call, pod: Pod) -> Outcome | None:
+    """The outcome of not acting when the node, as it is now, takes a replacement as well, or somebody treats it. One that is gone
+    does not. What the view has of nodes may be old, and an eviction too early gives the model the same broken device again."""
+    target, name = call.act.target, pod.spec.node_name
+    if not name:
+        return None
+    try:
+        node = await call.api.get(NODES.path(name=name), Node)
+    except ApiError as error:
+        return None if error.is_not_found else unread(error, f"read node/{name}, whether a replacement could come to it")
+    reason = treated(target, node) or same_node(target, pod, node)
+    return None if reason is None else Outcome(OutcomeKind.DEFERRED, reason.code, reason.text)
 
 
 async def _evict(call: Call, pod: Pod) -> Outcome:

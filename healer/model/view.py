@@ -31,6 +31,7 @@ class View:
         self._owned: dict[str, dict[str, type[KubeObject]]] = defaultdict(dict)  # controller's uid -> its objects' uids and kinds
         self._budgets: dict[str, dict[str, PodDisruptionBudget]] = defaultdict(dict)  # namespace -> budgets by uid
         self._by_node: dict[str, set[str]] = defaultdict(set)  # node's name -> uids of the living pods on it
+        self._gone_nodes: set[str] = set()  # names of the nodes that were deleted while pods were on them
         self.paused_everywhere = ""
         """Who has paused healer everywhere, and why; "" when nobody has. The daemon writes it, from the Lease's annotations."""
 
@@ -51,6 +52,8 @@ class View:
             self._index_node(uid, obj, before if isinstance(before, Pod) else None)
         elif isinstance(obj, PodDisruptionBudget):
             self._budgets[meta.namespace][uid] = obj
+        elif isinstance(obj, Node):
+            self._gone_nodes.discard(meta.name)
         elif isinstance(obj, WorkloadObject):
             self._workloads[uid] = obj.workload()
         return before
@@ -70,6 +73,8 @@ class View:
             self._index_node(uid, None, obj)
         elif isinstance(obj, PodDisruptionBudget):
             self._budgets[meta.namespace].pop(uid, None)
+        elif isinstance(obj, Node) and meta.name in self._by_node and self.node(meta.name) is None:
+            self._gone_nodes.add(meta.name)
         self._workloads.pop(uid, None)
         return obj
 
@@ -83,6 +88,7 @@ class View:
             pods.discard(uid)
             if not pods:
                 del self._by_node[old]
+                self._gone_nodes.discard(old)
         if node:
             self._by_node[node].add(uid)
 
@@ -152,9 +158,13 @@ class View:
         return len(self._by_node.get(node, ()))
 
     def node(self, name: str) -> Node | None:
-        """The node of that name; None where nodes are not watched."""
+        """The node of that name; None where it is not seen, or nodes are not watched."""
         node = self._objects[Node].get(self._uid_by_name.get(("Node", "", name), ""))
         return node if isinstance(node, Node) else None
+
+    def node_gone(self, name: str) -> bool:
+        """Whether that node was seen, and then its deletion, while pods were on it. A node that was never seen may be there."""
+        return name in self._gone_nodes
 
     def pods_on(self, node: str) -> list[Pod]:
         """The pods on a node, the records of finished ones left out."""

@@ -39,8 +39,8 @@ LEASE = permissions("coordination.k8s.io", "leases", "get create update") | perm
     "discovery.k8s.io", "endpointslices", "list"
 )
 """To elect a leader and to find the addresses of the other replicas, in healer's own namespace."""
-NODES_WATCHED = permissions("", "nodes", "list watch")
-"""To watch nodes whatever the rules (HEALER_CLUSTER__NODES)."""
+NODES_WATCHED = permissions("", "nodes", "get list watch")
+"""To watch nodes whatever the rules (HEALER_CLUSTER__NODES), and to read one again before `evict` with `elsewhere`."""
 REVIEWS = permissions("authentication.k8s.io", "tokenreviews", "create") | permissions(
     "authorization.k8s.io", "subjectaccessreviews", "create"
 )
@@ -62,12 +62,20 @@ _CLUSTER_WIDE = frozenset(
 
 def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
     """All permissions that a healer with these rules needs, except those for the lease."""
-    return union([observed(rulebook.rules), JOURNAL, SAID_ON_OBJECTS, *(_of_rule(rule, actions) for rule in rulebook.rules)])
+    watched = observed(rulebook.rules)
+    reads_nodes = watched & NODES_WATCHED and any(_places_elsewhere(rule, actions) for rule in rulebook.rules)
+    steps = (_of_rule(rule, actions) for rule in rulebook.rules)
+    return union([watched, JOURNAL, SAID_ON_OBJECTS, NODES_WATCHED if reads_nodes else frozenset(), *steps])
 
 
 def asked_for(settings: Settings) -> Permissions:
     """The permissions that these settings need, whatever the rules."""
     return (REVIEWS if settings.http.token_review else frozenset()) | (NODES_WATCHED if settings.cluster.nodes else frozenset())
+
+
+def _places_elsewhere(bound: BoundRule, actions: Mapping[str, Action]) -> bool:
+    """Whether a step waits until the node of the pod takes no replacement. Where nodes are not watched, it reads none."""
+    return any(actions[step.action].spec.elsewhere(step.params) for step in bound.rule.steps)
 
 
 def _of_rule(bound: BoundRule, actions: Mapping[str, Action]) -> Permissions:

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from healer import shipped
 from healer.actions.base import Clients, Temporary
+from healer.actions.evict import EvictParams
 from healer.actions.registry import ACTIONS
 from healer.actions.rollback import RollbackParams
 from healer.actions.scale import ScaleParams
@@ -348,6 +349,20 @@ def _acts(
     return run
 
 
+async def _is_tainted(trial: Trial) -> str:
+    await _has("Deployment")(trial)
+    for node in trial.lab.objects("nodes"):
+        trial.lab.taint_node(node["metadata"]["name"], "example.com/gpu-broken")
+    return ""
+
+
+async def _evicts_elsewhere(trial: Trial) -> str:
+    """Its other permissions are those of "evict a pod", which the packs have."""
+    of_nodes = trial.may
+    trial.lab.authorize(lambda seen: seen.permission != "nodes" or of_nodes(seen))
+    return await _acts("evict", "Deployment", EvictParams(elsewhere=True), pod=True)(trial)
+
+
 async def _has_an_autoscaler(trial: Trial) -> str:
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME},
@@ -468,6 +483,7 @@ ALWAYS: tuple[Deed, ...] = (
 )
 """What healer does, whatever its rules are."""
 WATCH_NODES = _watches(NODES)
+READ_NODE = Deed("evict a pod from a node that takes none", permissions("", "nodes", "get"), _evicts_elsewhere, _is_tainted)
 POLL = Deed("poll a Namespace", permissions("", "namespaces", "get"), _polls)
 REVIEW = Deed(
     "know Alertmanager by its token",

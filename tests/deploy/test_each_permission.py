@@ -29,6 +29,7 @@ from tests.deploy.deeds import (
     PACKS,
     PEOPLE,
     POLL,
+    READ_NODE,
     REVIEW,
     ROOT,
     SHIFTS,
@@ -121,7 +122,7 @@ INSTALLATIONS = (
         Installation(f"canary-{kind.lower()}", _beside(f"canary-{kind.lower()}/role.yaml"), (*_BASE, shift))
         for kind, shift in SHIFTS.items()
     ),
-    Installation("nodes", _apart("nodes/roles.yaml"), (WATCH_NODES,)),
+    Installation("nodes", _apart("nodes/roles.yaml"), (WATCH_NODES, READ_NODE)),
     Installation("namespaced", _only(built(FOLDER / "overlays/namespaced")), _CONFINED + PACKS, "production"),
     Installation("token-review", _apart("token-review/roles.yaml"), (REVIEW,)),
     Installation("approver", _approvers(), PEOPLE),

@@ -37,6 +37,19 @@ spec:
       heal:
         - STEP
 """
+ON_NODE = """\
+apiVersion: healer.dev/v1alpha1
+kind: RuleSet
+metadata: {name: asked}
+spec:
+  scope: {namespaces: [production]}
+  rules:
+    - name: broken-node
+      when: {node: [KernelDeadlock]}
+      heal:
+        - STEP
+          verify: {within: 10m, stable: 1m}
+"""
 PARAMS = {"shiftTraffic": ShiftTrafficParams(to=0)}
 
 
@@ -105,6 +118,17 @@ def test_a_canary_that_people_are_only_paged_about_is_read_and_not_written() -> 
     assert problems == []
     beyond = needed(Rulebook(rules), ACTIONS) - needed(Rulebook([]), ACTIONS)
     assert beyond == {Permission("networking.k8s.io", "ingresses", "list")}
+
+
+@pytest.mark.parametrize(("step", "reads"), [("evict: {elsewhere: true}", True), ("evict: {}", False)])
+def test_a_node_is_read_again_where_a_step_asks_for_another_one(step: str, reads: bool) -> None:
+    """Where nodes are watched, by a rule here: where they are not, the step is refused before it reads anything."""
+    packs = needed(load_rules([ROOT / "rules/gpu.yaml"], vocabulary()), ACTIONS)
+    assert Permission("", "nodes", "get") not in packs
+    rules, problems = load_all({"f.yaml": ON_NODE.replace("STEP", step)}, vocabulary())
+    assert problems == []
+    nodes = {each.verb for each in needed(Rulebook(rules), ACTIONS) if each.resource == "nodes"}
+    assert nodes == {"list", "watch"} | ({"get"} if reads else set())
 
 
 def test_each_action_says_what_it_needs() -> None:

@@ -165,6 +165,25 @@ async def test_an_ill_gpu_loses_its_pod_only_when_no_pod_can_come_to_it_any_more
     assert node not in {pod["spec"]["nodeName"] for name, pod in pods(lab).items() if name != treated}
 
 
+async def test_an_ill_gpu_of_a_node_that_healer_does_not_see_keeps_its_pod(lab: Lab, tmp_path: Path) -> None:
+    """The watch of nodes is refused, and the node is newer than that: it is open, and a replacement would come to it again."""
+    old = [each["metadata"]["name"] for each in lab.objects("nodes")]
+    status = dict(lab.objects("nodes")[0]["status"])
+    async with daemon(lab, tmp_path, pack("gpu.yaml"), nodes=True) as healer:
+        for verb in ("list", "watch", "get"):
+            lab.forbid(verb, "nodes")
+        lab.faults.end_watch(resource="nodes")
+        for name in old:
+            lab.taint_node(name, "full")
+        await lab.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "fresh"}, "spec": {}, "status": status})
+        ill, *_ = await serve(lab, name="vllm", min_available=None)
+        assert pods(lab)[ill]["spec"]["nodeName"] == "fresh"
+        await healer.post(alert("GpuXidError", pod=ill, xid="79"))
+        waits = await healer.decisions.until(lambda each: each.reason.code in ("NodeUnseen", "Allowed") and each.target.is_pod)
+    assert (waits.reason.code, waits.verb, "node/fresh" in waits.reason.text) == ("NodeUnseen", Verb.DEFER, True)
+    assert evictions(lab) == []
+
+
 async def test_a_download_that_is_stuck_is_tried_once_on_another_node(lab: Lab, tmp_path: Path) -> None:
     """A download that is only slow ends by itself, and its pod keeps what it has."""
     await lab.apply(serving("vllm", min_available=None, behaviour="initializing"))

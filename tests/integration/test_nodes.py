@@ -109,7 +109,7 @@ async def test_rbac_grants_the_watch_of_nodes_where_the_setting_asks_for_it(
         code, printed = await verb("rbac", rules_folder, *confined, home=tmp_path, HEALER_CLUSTER__NODES=str(nodes))
         assert code == 0
         assert {each.verb for each in granted(yaml.safe_load_all(printed)) if each.resource == "nodes"} == (
-            {"list", "watch"} if nodes else set()
+            {"get", "list", "watch"} if nodes else set()
         )
 
 

@@ -23,15 +23,19 @@ def rechecked() -> Permissions:
     return permissions("", "pods", "get") | allowed("get")
 
 
-async def recheck(call: Call) -> Pod | Outcome:
-    """The pod as it is now when it may be taken, else the outcome of not acting."""
-    return await look(call, _unsafe)
+Further = Callable[[Call, Pod], Awaitable[Outcome | None]]
+"""What else is asked about a pod that was just read: the outcome of not acting, or None. It may raise ClusterError."""
 
 
-async def look(call: Call, further: Callable[[Call, Pod], Awaitable[Outcome | None]] | None = None) -> Pod | Outcome:
+async def recheck(call: Call, *further: Further) -> Pod | Outcome:
+    """The pod as it is now when it may be taken, else the outcome of not acting. `further` is asked about it, too."""
+    return await look(call, _unsafe, *further)
+
+
+async def look(call: Call, *further: Further) -> Pod | Outcome:
     """The pod as it is now when it is the same, sick and covered by the rule, else the outcome of not acting.
 
-    `further` is asked about it, too, and may raise ClusterError.
+    `further` is asked about it, too.
     """
     target = call.act.target
     try:
@@ -42,8 +46,9 @@ async def look(call: Call, further: Callable[[Call, Pod], Awaitable[Outcome | No
             return Outcome(
                 OutcomeKind.RECOVERED, "Recovered", f"{target} was read afresh and is no longer sick: nothing was done"
             )
-        if further is not None and (veto := await further(call, pod)) is not None:
-            return veto
+        for ask in further:
+            if (veto := await ask(call, pod)) is not None:
+                return veto
     except ApiError as error:
         if error.is_not_found:
             return Outcome(OutcomeKind.GONE, "AlreadyGone", f"{error.message or target}: nothing was left to do")

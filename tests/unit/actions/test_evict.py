@@ -2,8 +2,10 @@
 
 import pytest
 
+from healer.actions.evict import EvictParams
 from healer.cluster.api import Api
 from healer.lab import serving
+from healer.lab.kinds import NODE
 from healer.model.action import OutcomeKind
 from healer.model.incident import Reason
 from tests.unit.actions.conftest import NAMESPACE, Bench, three_ready
@@ -13,6 +15,13 @@ pytestmark = pytest.mark.slow
 EVICTION = "pods/eviction"
 
 
+def node_of(bench: Bench) -> str:
+    """The node that the target is on."""
+    pod = bench.pod()
+    assert pod is not None
+    return str(pod["spec"]["nodeName"])
+
+
 async def test_accepted(bench: Bench) -> None:
     outcome = await bench.attempt()
     assert (outcome.kind, outcome.reason) == (OutcomeKind.DONE, "Evicted")
@@ -20,6 +29,45 @@ async def test_accepted(bench: Bench) -> None:
     assert bench.sent == ["evict"]
     assert not bench.untouched
     await bench.lab.wait_for(three_ready)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_to_be_placed_elsewhere_its_node_is_read_again_whatever_the_view_has(bench: Bench, dry_run: bool) -> None:
+    """No node is in the view. As long as the node takes such pods, or somebody treats it, the pod stays."""
+    params, node = EvictParams(elsewhere=True), node_of(bench)
+    for taint, expected in (("", "SameNode"), ("dgxc.nvidia.com/nvsentinel-state", "NodeRemediated")):
+        if taint:
+            bench.lab.taint_node(node, taint)
+        outcome = await bench.attempt(params=params, dry_run=dry_run)
+        assert (outcome.kind, outcome.reason) == (OutcomeKind.DEFERRED, expected), outcome.text
+        assert f"node/{node}" in outcome.text
+        assert (bench.writes, bench.sent) == ([], [])
+    bench.lab.taint_node(node, "example.com/gpu-broken")
+    outcome = await bench.attempt(params=params, dry_run=dry_run)
+    assert (outcome.kind, bench.untouched) == (OutcomeKind.DONE, dry_run)
+
+
+async def test_to_be_placed_elsewhere_it_leaves_a_node_that_is_gone(bench: Bench) -> None:
+    bench.lab.store.remove(NODE.stored_in, ("", node_of(bench)))
+    outcome = await bench.attempt(params=EvictParams(elsewhere=True))
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DONE, "Evicted")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "reason"), [(403, OutcomeKind.REFUSED, "Forbidden"), (500, OutcomeKind.DEFERRED, "ServerError")]
+)
+async def test_to_be_placed_elsewhere_it_stays_when_its_node_cannot_be_read(
+    bench: Bench, status: int, kind: OutcomeKind, reason: str
+) -> None:
+    bench.lab.faults.answer(status, resource="nodes", times=None)
+    outcome = await bench.attempt(params=EvictParams(elsewhere=True))
+    assert (outcome.kind, outcome.reason, bench.writes) == (kind, reason, [])
+    assert f"read node/{node_of(bench)}" in outcome.text
+
+
+async def test_an_eviction_that_does_not_ask_for_another_node_reads_none(bench: Bench) -> None:
+    await bench.attempt()
+    assert not [seen for seen in bench.lab.requests if seen.permission == "nodes"]
 
 
 async def test_a_dry_run_changes_nothing(bench: Bench) -> None:

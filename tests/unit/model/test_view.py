@@ -18,6 +18,7 @@ from healer.model.kube import (
     PodSpec,
     ReplicaSet,
 )
+from healer.model.node import Node, WatchedNodeMeta
 from healer.model.target import Target
 from healer.model.view import View
 from healer.workloads.deployment import Deployment
@@ -192,6 +193,26 @@ def test_indices_agree_with_the_objects_after_any_history(history: list[tuple[bo
     for number in range(4):
         found = view.pod_named("ns", f"pod-{number}")
         assert found is next((pod for pod in model.values() if pod.metadata.name == f"pod-{number}"), None)
+
+
+def test_a_node_is_gone_that_was_seen_and_then_deleted_while_pods_were_on_it() -> None:
+    """One that was never seen is not, and one that is back is not; it is forgotten with its last pod."""
+    view = View(WORKLOADS)
+    view.put(pod := Pod(meta("one", owner=OLD), PodSpec("a")))
+    first, second = (Node(WatchedNodeMeta("a", uid=uid)) for uid in ("n1", "n2"))
+    assert not view.node_gone("a")
+    view.put(first)
+    view.drop(Node, "n1")
+    assert (view.node_gone("a"), view.node_gone("b")) == (True, False)
+    view.put(second)
+    assert not view.node_gone("a")
+    view.put(first)
+    view.drop(Node, "n2")  # its successor came first
+    assert not view.node_gone("a")
+    view.drop(Node, "n1")
+    assert view.node_gone("a")
+    view.drop(Pod, pod.metadata.uid)
+    assert not view.node_gone("a")
 
 
 def test_how_many_pods_are_on_a_node() -> None:

@@ -17,9 +17,10 @@ def node(
     labels: Any = None,
     annotations: Any = None,
     cordoned: bool = False,
+    name: str = "node-1",
 ) -> Node:
     written = {
-        "metadata": {"name": "node-1", "uid": "n", "labels": labels or {}, "annotations": annotations or {}},
+        "metadata": {"name": name, "uid": name, "labels": labels or {}, "annotations": annotations or {}},
         "spec": {"unschedulable": cordoned, "taints": [{"key": key, "effect": "NoSchedule"} for key in taints]},
         "status": {
             "conditions": [{"type": kind, "status": status, "reason": "R", "message": "why"} for kind, status in conditions]

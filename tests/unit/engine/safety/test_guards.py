@@ -13,6 +13,7 @@ from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Acted, Verb
 from healer.model.incident import State
 from healer.model.kube import Condition
+from healer.model.node import Node
 from healer.workloads.deployment import DeploymentSpec
 from tests.support.world import Drill, World, Yaml, codes, rule, rulebook, state, tuned
 from tests.unit.engine.incidents.test_restart import restarted
@@ -834,6 +835,43 @@ def test_what_is_to_be_placed_elsewhere_stays_where_nodes_are_not_seen() -> None
     d.world.crash("serving-1")
     assert codes(d.effects, Verb.REFUSE) == ["NodeUnseen"]
     assert [act.action for act in d.acts] == ["page"]
+
+
+def test_a_node_that_is_not_seen_among_others_is_not_one_that_is_gone() -> None:
+    """The watch of nodes fails, or is behind. A human is asked in the end; the deletion of a node is seen as well."""
+    d = drill(rule(heal=[{"evict": {"elsewhere": True}}, {"page": {}}]))
+    d.world.view.put(node(name="another"))
+    d.world.crash("serving-1")
+    assert codes(d.effects, Verb.DEFER) == ["NodeUnseen"]
+    d.wait(300)
+    assert d.acts == []
+    d.world.view.put(node())
+    d.world.view.drop(Node, "node-1")
+    d.wait(60)
+    assert d.acted_on == ["serving-1"]
+
+
+def test_while_a_node_is_not_seen_it_is_not_known_that_nobody_treats_it() -> None:
+    """Of a pod, and of a workload all of whose sick pods are on such nodes; for a bounded time."""
+    for action, sick in (("evict", 1), ("rolloutRestart", 3)):
+        heal = [{action: {}, "verify": {"within": "10m", "stable": "1m"}}, PAGE]
+        d = drill(rule(heal=heal, limits={"maxUnhealthy": "100%"}))
+        d.world.view.put(node(name="another"))
+        for number in range(sick):
+            d.world.crash(f"serving-{number + 1}")
+        assert set(codes(d.effects, Verb.DEFER)) == {"NodeUnseen"}
+        assert d.acts == []
+        d.wait(1860)
+        assert [act.action for act in d.acts] == ["page"]
+
+
+def test_a_pod_on_a_node_that_is_gone_or_seen_does_not_wait_for_it() -> None:
+    d = drill()
+    d.world.view.put(node(name="another"))
+    d.world.view.put(node())
+    d.world.view.drop(Node, "node-1")
+    d.world.crash("serving-1")
+    assert d.acted_on == ["serving-1"]
 
 
 def test_the_node_is_of_no_matter_to_an_eviction_that_does_not_ask_for_it() -> None:
