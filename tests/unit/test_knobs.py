@@ -73,11 +73,26 @@ def _read(tree: ast.AST) -> Iterator[tuple[str, str]]:
             yield from ((held, node.attr) for held in _sections(node.value, names))
 
 
+def _derived(tree: ast.AST) -> Iterator[tuple[str, str, set[str]]]:
+    """Sections, their properties, and the fields that each is made of."""
+    for section in ast.walk(tree):
+        if isinstance(section, ast.ClassDef) and section.name in SECTIONS:
+            for part in section.body:
+                if isinstance(part, ast.FunctionDef) and any(ast.unparse(each) == "property" for each in part.decorator_list):
+                    own = (
+                        node for node in ast.walk(part) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"
+                    )
+                    yield section.name, part.name, {node.attr for node in own}
+
+
 def test_every_setting_is_read_by_a_component() -> None:
     read = defaultdict(set)
     for tree in TREES.values():
         for section, field in _read(tree):
             read[section].add(field)
+    for tree in TREES.values():
+        for section, name, fields in _derived(tree):
+            read[section] |= fields if name in read[section] else set()
     unread = {name: sorted(model.model_fields.keys() - read[name]) for name, model in SECTIONS.items()}
     through_sinks = SINKS.keys() if "sinks" in read["Settings"] else set()
     unread["Settings"] = sorted(Settings.model_fields.keys() - read["Settings"] - through_sinks)
