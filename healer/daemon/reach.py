@@ -55,6 +55,8 @@ def addresses(rules: Iterable[BoundRule]) -> set[str]:
 def delivery_problems(rules: Iterable[BoundRule], sections: Mapping[str, SinkSettings], *, reach_people: bool) -> Iterator[str]:
     """What the settings lack to tell people, a sentence each; `reach_people`: whether any sink but the log is set up."""
     yield from (section.incomplete for section in sections.values() if section.incomplete)
+    rules = list(rules)
+    yield from _untold(rules, sections)
     named = sorted(addresses(rules))
     few = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
     for sink, required in missing(sections, named):
@@ -63,3 +65,16 @@ def delivery_problems(rules: Iterable[BoundRule], sections: Mapping[str, SinkSet
             yield f"rules name {few}, and the sink {sink} is not set up: nobody is told there; set {knobs}"
         else:
             yield f"rules name {few}, and no sink but the log is set up: incidents are logged and nobody is told; set {knobs}"
+
+
+def _untold(rules: Iterable[BoundRule], sections: Mapping[str, SinkSettings]) -> Iterator[str]:
+    """Rules that name nobody, while the sinks that are set up take their severity from none such."""
+    if not any(section.enabled for section in sections.values()):
+        return
+    told = {severity for section in sections.values() for severity in section.by_default}
+    for severity in sorted({str(bound.rule.severity) for bound in rules if not bound.rule.notify} - told):
+        knobs = ", ".join(f"{PREFIX}{name}__SEVERITIES".upper() for name, section in sections.items() if section.enabled)
+        yield (
+            f"rules without notify have the severity {severity}, and no sink tells it by default: nobody is told; name "
+            f"somebody in their notify, or set a default target and its severities ({knobs})"
+        )

@@ -4,13 +4,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import blake2s
 from pathlib import Path
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Literal, Protocol, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from healer.model.incident import Entry, Incident
 from healer.section import Section
 
+Severity = Literal["critical", "warning", "info"]
+"""The severities of rules, as settings name them."""
 _SURE = 29
 """Characters of a text that a journal never cuts off."""
 _TICK = 0.01
@@ -32,6 +34,11 @@ class SinkSettings(Section):
     def secret(self) -> Path | None:
         """A file with a secret that only the replicas know: it seals what sinks keep in the journal."""
         return None
+
+    @property
+    def by_default(self) -> frozenset[str]:
+        """The severities of the incidents that it tells although their rule names nobody."""
+        return frozenset()
 
     @property
     def incomplete(self) -> str:

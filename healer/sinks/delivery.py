@@ -11,18 +11,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import structlog
 from pydantic import Field
 
 from healer.model.incident import Incident, State
 from healer.section import Seconds
-from healer.sinks.base import SinkMeters, SinkSettings
+from healer.sinks.base import Severity, SinkMeters, SinkSettings
 from healer.sinks.memory import Memory, NotKept, TimedMemory
 
 M = TypeVar("M")
-Severity = Literal["critical", "warning", "info"]
 
 NAME = r"[a-z0-9][a-z0-9-]{0,39}"
 """The names of targets, in settings and in the addresses of rules."""
@@ -51,6 +50,11 @@ class DeliverySettings(SinkSettings):
     """Before a message that was refused is tried again; doubled each time, too."""
     capacity: int = Field(1000, gt=0)
     """Incidents that are remembered for each target."""
+
+    @property
+    def by_default(self) -> frozenset[str]:
+        """`severities`, where there is a default target."""
+        return frozenset(self.severities) if self.enabled and self.default else frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from healer.model.incident import Incident, State
 from healer.rules.vocabulary import AddressSpec
 from healer.secret import SecretError, SecretFile
 from healer.section import PREFIX
-from healer.sinks.base import SinkMeters
-from healer.sinks.delivery import NAME, DeliverySettings, DeliverySink, Errand, MessageRefused, Pace, Severity
+from healer.sinks.base import Severity, SinkMeters
+from healer.sinks.delivery import NAME, DeliverySettings, DeliverySink, Errand, MessageRefused, Pace
 from healer.sinks.memory import Memory
 from healer.sinks.post import Poster
 from healer.sinks.site import Site

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from healer.rules.vocabulary import AddressSpec
 from healer.section import PREFIX, Seconds
-from healer.sinks.base import SinkSettings
+from healer.sinks.base import Severity, SinkSettings
 
 _CHANNEL = re.compile(r"#[^\s#@,A-Z]{1,80}|[CDGUW][A-Z0-9]{8,20}")
 
@@ -110,6 +110,9 @@ class SlackSettings(SinkSettings):
     allow: Annotated[str, AfterValidator(_people_or_none)] = ""
     """Who may press buttons: IDs of users (U0123456789) and of user groups (S0123456789; scope usergroups:read), with commas
     between. They act with the rights of healer's own account. Empty: nobody, and there are no buttons."""
+    severities: tuple[Severity, ...] = ("critical", "warning", "info")
+    """The severities of the incidents that go to `channel` because their rule has no `notify`: `warning,info`, where another
+    sink is told of the critical ones."""
     base_url: str = "https://slack.com/api/"
     """Slack's API; tests name a local server here."""
     timeout: Seconds = Field(10.0, gt=0)
@@ -153,6 +156,11 @@ class SlackSettings(SinkSettings):
     def secret(self) -> Path | None:
         """The token."""
         return self.token_file
+
+    @property
+    def by_default(self) -> frozenset[str]:
+        """`severities`, where there is a default channel."""
+        return frozenset(self.severities) if self.enabled and self.channel else frozenset()
 
     @property
     def incomplete(self) -> str:

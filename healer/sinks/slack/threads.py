@@ -142,6 +142,8 @@ class Threads:
 
     def _channels_of(self, incident: Incident) -> tuple[str, ...]:
         """The channels of an incident; the default one too, where it has stood in for one of them."""
+        if not incident.notify and incident.severity not in self._settings.severities:
+            return ()
         channels, default = self._channels.to_tell(incident.notify), self._settings.channel
         return channels if default in channels or (incident.id, default) not in self.known else (*channels, default)
 

@@ -7,6 +7,8 @@ import pytest
 from healer.daemon.reach import addresses, delivery_problems
 from healer.rules.loading import load
 from healer.rules.rulebook import BoundRule
+from healer.sinks.base import Severity
+from healer.sinks.pagerduty import PagerDutySettings
 from healer.sinks.slack.settings import SlackSettings
 from tests.unit.rules.actions import VOCABULARY
 from tests.unit.rules.test_errors import GOOD
@@ -43,3 +45,40 @@ def test_a_channel_without_a_token_is_said(extra: str) -> None:
 
 def test_rules_that_name_nobody_want_nobody_told() -> None:
     assert list(delivery_problems(rules(), {"slack": SlackSettings()}, reach_people=False)) == []
+
+
+SERVICES = {"ml": Path("/key")}
+
+
+@pytest.mark.parametrize(
+    ("severity", "slack", "pager", "untold"),
+    [
+        ("critical", ("critical", "warning", "info"), (), False),
+        ("critical", ("warning", "info"), ("critical",), False),
+        ("warning", ("warning", "info"), ("critical",), False),
+        ("critical", ("warning", "info"), (), True),
+        ("info", ("warning",), ("critical",), True),
+    ],
+)
+def test_a_severity_that_no_sink_tells_by_default_is_said(
+    severity: Severity, slack: tuple[Severity, ...], pager: tuple[Severity, ...], untold: bool
+) -> None:
+    sections = {
+        "slack": SlackSettings(token_file=Path("/t"), channel="#a", severities=slack),
+        "pagerduty": PagerDutySettings(services=SERVICES, default="ml" if pager else "", severities=pager),
+    }
+    bound = rules(f"      severity: {severity}\n")
+    said = list(delivery_problems(bound, sections, reach_people=True))
+    assert [text.startswith(f"rules without notify have the severity {severity}, and no sink") for text in said] == [
+        True
+    ] * untold
+    assert list(delivery_problems(rules(f"      severity: {severity}\n{NOTIFY}"), sections, reach_people=True)) == []
+
+
+def test_a_pager_that_is_not_set_up_tells_nobody_by_default() -> None:
+    sections = {
+        "slack": SlackSettings(token_file=Path("/t"), channel="#a", severities=("info",)),
+        "pagerduty": PagerDutySettings(),
+    }
+    (said,) = delivery_problems(rules("      severity: critical\n"), sections, reach_people=True)
+    assert said.endswith("set a default target and its severities (HEALER_SLACK__SEVERITIES)")
