@@ -1,6 +1,7 @@
 """The verb that checks rule files before a daemon reads them: check."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -72,14 +73,19 @@ def _show(
         screen.print(clean(str(problem)), style="red")
     for remark in notes:
         screen.print(clean(f"remark: {remark}"), style="yellow")
+    said = Counter(doubt for each in covered for doubt in each.doubts)
     for each in covered:
         screen.print(clean(str(each)), style="" if each.pods else "yellow")
         for doubt in each.doubts:
-            screen.print(clean(f"    {doubt}"), style="yellow")
+            if said[doubt] == 1:
+                screen.print(clean(f"    {doubt}"), style="yellow")
+    for doubt, rules_of_it in said.items():
+        if rules_of_it > 1:
+            screen.print(clean(f"{rules_of_it} rules: {doubt}"), style="yellow")
     if problems:
         screen.print(f"{counted(len(problems), 'problem')} in {counted(len(texts), 'file')}", style="bold red")
         return
-    doubts = len(notes) + sum(len(each.doubts) for each in covered)
+    doubts = len(notes) + len(said)
     found = f"no errors, {counted(doubts, 'remark')}" if doubts else "no problems"
     screen.print(
         f"{counted(len(rules), 'rule')} in {counted(len(texts), 'file')}: {found}", style="yellow" if doubts else "green"

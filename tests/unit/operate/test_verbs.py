@@ -294,3 +294,15 @@ async def test_a_reason_of_a_pause_writes_no_line_of_its_own(place: Place) -> No
     await healer(place, "pause", DEPLOYMENT, "--reason", "x\nall is well")
     _, said = await healer(place, "status")
     assert ("all is well" in said, "all is well" in said.splitlines()) == (True, False)
+
+
+async def test_a_doubt_that_many_rules_share_is_printed_once(place: Place) -> None:
+    """A namespace that is not there yet would be said for each of the rules."""
+    rule = GOOD[GOOD.index("    - name: crash") :]
+    text = GOOD.replace("namespaces: [production]", "namespaces: [prodcution]") + rule.replace("crash", "loop", 1)
+    (place.home / "rules.yaml").write_text(text)
+    code, said = await healer(place, "check", "--cluster", str(place.home / "rules.yaml"))
+    assert code == 0, said
+    (line,) = [line for line in said.splitlines() if "there is no namespace 'prodcution'" in line]
+    assert line.startswith("2 rules: ")
+    assert "2 rules in 1 file: no errors, 1 remark" in said
