@@ -4,9 +4,10 @@ Limits of Slack: 50 blocks a message, 3,000 characters a section, 2,000 a field,
 some 13,000 characters (slackapi/bolt-js #2509). Of mrkdwn, `&`, `<` and `>` must be escaped, and nothing else can be.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from healer.engine.incidents.observing import HUMAN
@@ -15,6 +16,7 @@ from healer.model.incident import Incident, State
 from healer.model.text import cut
 from healer.sinks.site import Site, site_links
 from healer.sinks.slack.buttons import NOBODY, Pressed, buttons, who_pressed
+from healer.sinks.slack.template import SlackTemplate
 from healer.sinks.words import Milestone, milestone, next_command, took_canary_off, words
 
 HEADER, FIELD, NOW, LIST, LINE, TEXT = 150, 500, 1500, 2500, 300, 3000
@@ -57,6 +59,8 @@ class SlackForm:
     """In Slack's own form: `<!here>`, `<@U123>`, `<!subteam^S123>`."""
     buttons: bool = False
     """Whether people can press buttons."""
+    template: SlackTemplate | None = None
+    """The message of users, where they have one."""
 
 
 PLAIN = SlackForm()
@@ -64,22 +68,14 @@ PLAIN = SlackForm()
 
 def render(incident: Incident, note: str = "", form: SlackForm = PLAIN, pressed: Pressed = NOBODY) -> Message:
     """The incident's one message, as it stands now; `note` says why it is in this channel; it may be empty."""
-    said, background = words(incident, form.site), incident.background
-    links = [f"<{link.replace('&', '&amp;')}|{name}>" for name, link in site_links(form.site, incident).items()]
-    sections = [
-        f"*Now* {clip(_now(incident, said.verdict), NOW)}",
-        f"*Next* {' or '.join(f'`{clip(command, FIELD)}`' for command in commands(incident))}",
-        f"*Why this answer* {clip(background.description, NOW)}" if background.description else "",
-        f"*Asked* `{clip(background.asks.replace('`', ' '), NOW)}`" if background.asks else "",
-        _titled("Steps", fit(f"{_mark(incident, index)} {clip(step, LINE)}" for index, step in enumerate(incident.steps))),
-        _titled("Sick", fit(_targets(incident))),
-    ]
-    head = f"{emoji(incident)} {cause(incident)}"
+    if form.template is None:
+        head, parts = f"{emoji(incident)} {cause(incident)}", _parts(incident, form)
+    else:
+        head, texts = form.template.fill(partial(_gaps, incident, form, cut), partial(_gaps, incident, form, clip))
+        parts = [{"type": "section", "text": mrkdwn(text)} for text in texts]
     blocks: list[Block] = [
         {"type": "header", "text": {"type": "plain_text", "text": cut(head, HEADER), "emoji": True}},
-        {"type": "section", "fields": [mrkdwn(f"*{name}*\n{value}") for name, value in _fields(incident, form)]},
-        *({"type": "section", "text": mrkdwn(text)} for text in sections if text),
-        *([{"type": "context", "elements": [mrkdwn(" · ".join(links))]}] if links else []),
+        *parts,
         *([buttons(incident, pressed, can_undo(incident))] if form.buttons else []),
         *([{"type": "context", "elements": [mrkdwn(who)]}] if (who := who_pressed(incident, pressed)) else []),
         {"type": "context", "elements": [mrkdwn(f"{clip(incident.id, FIELD)} · rule {clip(incident.rule, FIELD)}")]},
@@ -87,7 +83,59 @@ def render(incident: Incident, note: str = "", form: SlackForm = PLAIN, pressed:
     ]
     ending = f" ({note})" if note else ""
     place = f"{incident.workload} in {incident.workload.namespace or 'the cluster'}"
-    return Message(clip(f"{head} · {place}: {_now(incident, said.verdict)}{ending}", TEXT), tuple(blocks))
+    return Message(clip(f"{head} · {place}: {_now(incident)}{ending}", TEXT), tuple(blocks))
+
+
+def _parts(incident: Incident, form: SlackForm) -> list[Block]:
+    """What stands under the headline, where users have no template of their own."""
+    background, links = incident.background, _links(incident, form)
+    sections = [
+        f"*Now* {clip(_now(incident), NOW)}",
+        f"*Next* {' or '.join(f'`{clip(command, FIELD)}`' for command in commands(incident))}",
+        f"*Why this answer* {clip(background.description, NOW)}" if background.description else "",
+        f"*Asked* `{clip(background.asks.replace('`', ' '), NOW)}`" if background.asks else "",
+        _titled("Steps", _steps(incident)),
+        _titled("Sick", fit(_targets(incident))),
+    ]
+    return [
+        {"type": "section", "fields": [mrkdwn(f"*{name}*\n{value}") for name, value in _fields(incident, form)]},
+        *({"type": "section", "text": mrkdwn(text)} for text in sections if text),
+        *([{"type": "context", "elements": [mrkdwn(" · ".join(links))]}] if links else []),
+    ]
+
+
+def _gaps(incident: Incident, form: SlackForm, short: Callable[[str, int], str], size: int) -> dict[str, str]:
+    """What fills the gaps of a template; `short` cuts, and escapes where Slack takes mrkdwn."""
+    said = words(incident, form.site)
+    texts = {
+        "cause": cause(incident),
+        "verdict": said.verdict,
+        "now": _now(incident),
+        "workload": str(incident.workload),
+        "namespace": incident.workload.namespace,
+        "cluster": form.site.cluster,
+        "severity": incident.severity,
+        "lasted": said.lasted,
+        "mode": incident.mode,
+        "rule": incident.rule,
+        "incident": incident.id,
+        "description": incident.background.description,
+        "asked": incident.background.asks,
+        "next": next_command(incident),
+        "sick": "; ".join(f"{target.target}: {target.what}" for target in incident.sick[:TARGETS]),
+        "steps": ", ".join(incident.steps),
+    }
+    links = " · ".join(_links(incident, form))
+    ready = {"icon": emoji(incident), "links": links if len(links) <= size else ""}
+    return {name: short(text, size) for name, text in texts.items()} | ready
+
+
+def _links(incident: Incident, form: SlackForm) -> list[str]:
+    return [f"<{link.replace('&', '&amp;')}|{name}>" for name, link in site_links(form.site, incident).items()]
+
+
+def _steps(incident: Incident) -> list[str]:
+    return fit(f"{_mark(incident, index)} {clip(step, LINE)}" for index, step in enumerate(incident.steps))
 
 
 def _fields(incident: Incident, form: SlackForm) -> Iterable[tuple[str, str]]:
@@ -147,8 +195,9 @@ def can_undo(incident: Incident) -> bool:
     return bool(incident.acted_at) and any(incident.steps[step] in UNDOABLE for step in acted if step < len(incident.steps))
 
 
-def _now(incident: Incident, verdict: str) -> str:
+def _now(incident: Incident) -> str:
     """How it stands, and why. The headline has said what is wrong."""
+    verdict = words(incident, Site()).verdict
     text = unsaid(incident.reason.text, dict.fromkeys(target.what for target in incident.targets.values() if target.what))
     return text if verdict in text or HUMAN in text else f"{verdict}: {text}"
 

@@ -92,6 +92,8 @@ class SlackSettings(SinkSettings):
     mention: Annotated[str, AfterValidator(_mention_or_none)] = ""
     """Whom an escalation mentions: `here`, `channel`, the ID of a user (U0123456789) or of a user group (S0123456789), several
     with commas between. An escalation is a reply that the channel shows as well; without a mention it rings nobody's phone."""
+    template_file: Path | None = None
+    """A file with a message of your own: text with gaps such as `{{ cause }}`, read at the start. docs/slack.md has the gaps."""
     away: Seconds = Field(600.0, gt=0)
     """After Slack could not be reached for so long, threads get the present state, and not every line from the time between."""
     fold_after: int = Field(20, ge=0)

@@ -33,6 +33,7 @@ from healer.sinks.slack.presses import Presses
 from healer.sinks.slack.search import SlackCall, find_channel_id, find_message, find_replies
 from healer.sinks.slack.settings import SlackSettings
 from healer.sinks.slack.socket_mode import SocketMode
+from healer.sinks.slack.template import load_template
 from healer.sinks.slack.thread import Edit, Job, Keep, Post, Thread, ThreadSearch
 from healer.sinks.slack.threads import INTENT_HOLDS, Threads
 
@@ -46,7 +47,7 @@ _PAUSE = 1.0
 class SlackSink:
     """Tells Slack; see `Sink`. Each line is posted once, also across outages of Slack and restarts of healer (`Thread` says how).
 
-    clock: seconds since the epoch. Raises ValueError when the settings lack a token file or a channel.
+    clock: seconds since the epoch. Raises ValueError when the settings lack a token file or a channel, or have a wrong template.
     """
 
     name = "slack"
@@ -70,11 +71,11 @@ class SlackSink:
             raise ValueError(f"{PREFIX}SLACK__TOKEN_FILE: not given; the Slack sink needs a token file")
         if not settings.channel:
             raise ValueError(f"{PREFIX}SLACK__CHANNEL: not given; incidents of rules without `notify` need a channel to go to")
+        template = None if settings.template_file is None else load_template(settings.template_file)
+        form = SlackForm(site, settings.mentions, settings.buttons, template)
         self._token = SecretFile(settings.token_file)
         self._channels = Channels(self.name, settings.channel, meters.usable)
-        self._threads = Threads(
-            self.name, settings, SlackForm(site, settings.mentions, settings.buttons), self._channels, memory, meters, clock
-        )
+        self._threads = Threads(self.name, settings, form, self._channels, memory, meters, clock)
         self._presses = Presses(settings, self._threads.press)
         self._app_token = None if settings.app_token_file is None else SecretFile(settings.app_token_file)
         self._signing = None if settings.signing_secret_file is None else SecretFile(settings.signing_secret_file)
