@@ -187,7 +187,7 @@ async def test_the_end_waits_for_the_action_under_way_and_for_slack(lab: Lab, ru
     assert healer.find("incident verifying", reason="Evicted")
     assert told("verifying")(slack), "the last line is in Slack before the end"
     (message,) = slack.messages[CHANNEL]
-    assert ", verifying. " in message.text
+    assert " is evicted; " in message.text, "and the message is up to date"
 
 
 async def test_the_end_does_not_wait_for_ever(lab: Lab, run: Run, slack: FakeSlack) -> None:

@@ -317,6 +317,6 @@ async def test_a_forged_incident_does_not_post_into_the_thread_of_another(lab: L
     await slack.wait_for(lambda slack: len(slack.messages[CHANNEL]) == 2, PATIENCE)
     await healer.post(alert("HighLatency", pod=slow, resolved=True))
     await healer.says("incident closed", incident=name)
-    await slack.wait_for(lambda slack: "closed" in slack.messages[CHANNEL][1].text, PATIENCE)
+    await slack.wait_for(lambda slack: ": over" in slack.messages[CHANNEL][1].text, PATIENCE)
     assert (before.text, len(before.replies), len(before.edits)) == texts
     assert set(slack.messages) == {CHANNEL}
