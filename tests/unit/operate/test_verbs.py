@@ -305,4 +305,3 @@ async def test_a_doubt_that_many_rules_share_is_printed_once(place: Place) -> No
     assert code == 0, said
     (line,) = [line for line in said.splitlines() if "there is no namespace 'prodcution'" in line]
     assert line.startswith("2 rules: ")
-    assert "2 rules in 1 file: no errors, 1 remark" in said
