@@ -133,8 +133,9 @@ def rbac(
     For `kubectl apply -f -`: the service account; a ClusterRole healer-rules, which is added to the ClusterRole healer; and a
     Role for the lease, with their bindings. With --namespace there are Roles in these namespaces instead, and a ClusterRole only
     when a rule needs objects outside all namespaces. deploy/healer has the manifests for the rules in rules/, under the name
-    healer-packs: it takes nothing back of what you apply here. The settings http.token_review and cluster.nodes add the
-    reviews of tokens and the watch of nodes. Exit code 2 when the rules or the settings cannot be used.
+    healer-packs: it takes nothing back of what you apply here. The settings http.token_review, http.control_token_file and
+    cluster.nodes add the reviews of tokens, what people do on the page, and the watch of nodes. Exit code 2 when the
+    rules or the settings cannot be used.
     """
     try:
         rulebook = load_rules(paths, vocabulary())

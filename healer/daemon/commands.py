@@ -112,7 +112,7 @@ def _refusals() -> Iterator[None]:
     except (OperateError, ClusterError) as error:
         cause = error.__cause__ if isinstance(error, OperateError) else error
         if isinstance(cause, ApiError) and cause.is_forbidden:
-            way = "`healer rbac` prints what it needs once HEALER_HTTP__CONTROL_TOKEN_FILE is set"
+            way = "`healer rbac` prints what it needs for the page and for buttons, when it has healer's settings"
             raise CommandRefused(f"healer's own account may not do that: {cause.message}. {way}") from error
         raise CommandRefused(str(error)) from error
     except (NotWaiting, NotUndone, Undecodable) as error:

@@ -45,6 +45,16 @@ REVIEWS = permissions("authentication.k8s.io", "tokenreviews", "create") | permi
     "authorization.k8s.io", "subjectaccessreviews", "create"
 )
 """To have tokens of Kubernetes reviewed (HEALER_HTTP__TOKEN_REVIEW)."""
+CONTROL = union(
+    [
+        permissions("healer.dev", "incidents", "get patch"),
+        permissions("", "namespaces", "get patch"),
+        SAID_ON_OBJECTS,
+        *(permissions(kind.resource.api_group, kind.plural, "get patch") for kind in WORKLOADS.values()),
+    ]
+)
+"""To approve, undo and pause for people, on the page (HEALER_HTTP__CONTROL_TOKEN_FILE) and by buttons in Slack. What is undone
+takes the permissions of its action."""
 OWN_NAMESPACE = permissions("", "namespaces", "get")
 """To read the pause of a namespace without the permission to list Namespaces. A Role in that namespace grants it."""
 
@@ -70,7 +80,12 @@ def needed(rulebook: Rulebook, actions: Mapping[str, Action]) -> Permissions:
 
 def asked_for(settings: Settings) -> Permissions:
     """The permissions that these settings need, whatever the rules."""
-    return (REVIEWS if settings.http.token_review else frozenset()) | (NODES_WATCHED if settings.cluster.nodes else frozenset())
+    wanted = (
+        (REVIEWS, bool(settings.http.token_review)),
+        (NODES_WATCHED, settings.cluster.nodes),
+        (CONTROL, settings.http.control or any(section.buttons for section in settings.sinks.values())),
+    )
+    return union(needs for needs, holds in wanted if holds)
 
 
 def _places_elsewhere(bound: BoundRule, actions: Mapping[str, Action]) -> bool:
@@ -138,7 +153,12 @@ def manifests(
     """
     roles = rule_roles(needs, namespace, within=within, routes=routes, name=name)
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(DEFAULT_NAME, namespace)}
-    return [account, *_sum_of_roles(roles, namespace), *_role(DEFAULT_NAME, _lease_rules(lease), namespace, namespace), *roles]
+    return [
+        account,
+        *_sum_of_roles(roles, namespace),
+        *_role(DEFAULT_NAME, _lease_rules(lease, paused=needs >= CONTROL), namespace, namespace),
+        *roles,
+    ]
 
 
 def rule_roles(
@@ -199,11 +219,15 @@ def _split(needs: Permissions) -> tuple[Permissions, Permissions]:
     return everywhere, (needs - everywhere - namespaces) | OWN_NAMESPACE
 
 
-def _lease_rules(lease: str) -> list[Manifest]:
-    """Return the rules for the Lease. `create` needs a separate rule, because a create request has no name for RBAC."""
+def _lease_rules(lease: str, *, paused: bool) -> list[Manifest]:
+    """Return the rules for the Lease; `paused`: healer writes the pause of everything there.
+
+    `create` needs a separate rule, because a create request has no name for RBAC.
+    """
     group = "coordination.k8s.io"
+    verbs = ["get", "update", *(["patch"] if paused else [])]
     return [
-        {"apiGroups": [group], "resources": ["leases"], "resourceNames": [lease], "verbs": ["get", "update"]},
+        {"apiGroups": [group], "resources": ["leases"], "resourceNames": [lease], "verbs": verbs},
         {"apiGroups": [group], "resources": ["leases"], "verbs": ["create"]},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]},
     ]

@@ -31,6 +31,11 @@ class SinkSettings(Section):
         return True
 
     @property
+    def buttons(self) -> bool:
+        """Whether people can have healer do something by its messages."""
+        return False
+
+    @property
     def secret(self) -> Path | None:
         """A file with a secret that only the replicas know: it seals what sinks keep in the journal."""
         return None

@@ -30,6 +30,7 @@ from healer.cluster.lease import Lease, LeaseSettings
 from healer.cluster.poll import NamespacePoll
 from healer.cluster.resources import AUTOSCALERS, EVENTS, NODES, Resource
 from healer.cluster.watch import Reflector
+from healer.daemon.commands import Commands
 from healer.daemon.metrics import Metrics
 from healer.daemon.object_events import ObjectEvents
 from healer.http.reviews import Reviewer, ReviewError
@@ -58,6 +59,7 @@ from healer.operate.who import explained
 from healer.routes.registry import ROUTERS
 from healer.rules.named_workload import NamedWorkload
 from healer.rules.probe import RouteRef, Side
+from healer.sinks.commands import CommandRefused
 from healer.workloads.registry import WORKLOADS, core_resources
 from tests.deploy.test_admission import Review, changed
 from tests.support.kustomize import built
@@ -292,6 +294,8 @@ def _manifests(kind: str) -> list[Object]:
             return [deployment]
         case "StatefulSet":
             return [deployment | {"kind": kind, "spec": {k: deployment["spec"][k] for k in ("replicas", "selector", "template")}}]
+        case "DaemonSet":
+            return [deployment | {"kind": kind, "spec": {k: deployment["spec"][k] for k in ("selector", "template")}}]
         case "Rollout":
             return [as_rollout(deployment)]
         case "CloneSet":
@@ -418,14 +422,20 @@ _POD = permissions("", "pods", "get")
 _PERSON = "ann"
 
 
-async def _has_a_request(trial: Trial) -> str:
-    """An incident that waits for approval, and the admission policy, with a real CEL, for all requests of people."""
+async def _has_an_incident(trial: Trial) -> str:
+    """It waits for approval."""
     journal = KubeJournal(trial.api)
     asks = then(incident(namespace=NAMESPACE), State.WAITING)
     asks = replace(asks, reason=Reason("NeedsApproval", "a human decides"), mode="approve", asked_at=asks.changed_at)
     async with _running(journal.run()):
         journal.note(asks)
         await journal.durable([asks.id])
+    return ""
+
+
+async def _has_a_request(trial: Trial) -> str:
+    """An incident that waits for approval, and the admission policy, with a real CEL, for all requests of people."""
+    await _has_an_incident(trial)
     review = Review(built(ROOT / "deploy/healer"))
 
     def refused(key: str, verb: str) -> Callable[[AdmissionRequest], bool]:
@@ -465,6 +475,82 @@ PEOPLE: tuple[Deed, ...] = (
     Deed("undo", _ASKED | permissions(INCIDENTS.api_group, INCIDENTS.plural, "undo"), _signs_an_undo, _has_a_request),
 )
 """What approvers do."""
+
+# what healer does for people
+
+
+def _commands(command: Callable[[Commands], Awaitable[str]]) -> Run:
+    async def run(trial: Trial) -> str:
+        try:
+            said = await command(Commands(trial.api, HOME, "healer"))
+        except CommandRefused as error:
+            return str(error)
+        return said if "note:" in said else ""
+
+    return run
+
+
+async def _has_a_lease(trial: Trial) -> str:
+    """That of the healer that is asked."""
+    body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "healer"}, "spec": {}}
+    await trial.api.request("POST", f"/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases", body=body)
+    return ""
+
+
+def _is_served(kind: str) -> Run:
+    """The workload is there, and healer's Lease."""
+
+    async def prepare(trial: Trial) -> str:
+        await trial.lab.apply(_manifests(kind))
+        return await _has_a_lease(trial)
+
+    return prepare
+
+
+async def _approves_for_people(commands: Commands) -> str:
+    return await commands.approve(NAMESPACE, incident().id, _PERSON)
+
+
+def _pauses(what: str) -> Run:
+    async def command(commands: Commands) -> str:
+        return await commands.pause(what, NAMESPACE, _PERSON)
+
+    return _commands(command)
+
+
+_LEASE = permissions("coordination.k8s.io", "leases", "get")
+_SAYS = permissions("events.k8s.io", "events", "create")
+_IN_NAMESPACE = permissions("", "namespaces", "get")
+CONTROLS: tuple[Deed, ...] = (
+    Deed(
+        "approve for a person",
+        permissions(INCIDENTS.api_group, INCIDENTS.plural, "get patch"),
+        _commands(_approves_for_people),
+        _has_an_incident,
+    ),
+    *(
+        Deed(
+            f"pause a {kind} for a person",
+            _of(kind, "get patch") | _IN_NAMESPACE | _LEASE | _SAYS,
+            _pauses(f"{WORKLOADS[kind].words[0]}/{NAME}"),
+            _is_served(kind),
+        )
+        for kind in WORKLOADS
+    ),
+    Deed(
+        "pause a namespace for a person",
+        permissions("", "namespaces", "get patch") | _LEASE | _SAYS,
+        _pauses(f"namespace/{NAMESPACE}"),
+        _has_a_lease,
+    ),
+    Deed(
+        "pause everything for a person",
+        permissions("coordination.k8s.io", "leases", "get patch") | _SAYS,
+        _pauses("everything"),
+        _has_a_lease,
+    ),
+)
+"""What healer does for people on its page."""
 
 # what healer does
 

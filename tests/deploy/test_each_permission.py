@@ -26,6 +26,7 @@ from healer.operate.objects import OperateError
 from tests.deploy.deeds import (
     ALWAYS,
     AUDIENCE,
+    CONTROLS,
     PACKS,
     PEOPLE,
     POLL,
@@ -125,6 +126,7 @@ INSTALLATIONS = (
     Installation("nodes", _apart("nodes/roles.yaml"), (WATCH_NODES, READ_NODE)),
     Installation("namespaced", _only(built(FOLDER / "overlays/namespaced")), _CONFINED + PACKS, "production"),
     Installation("token-review", _apart("token-review/roles.yaml"), (REVIEW,)),
+    Installation("control", _apart("control/roles.yaml"), CONTROLS),
     Installation("approver", _approvers(), PEOPLE),
 )
 

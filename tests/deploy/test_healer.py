@@ -7,8 +7,9 @@ import yaml
 
 from healer.actions.registry import ACTIONS
 from healer.daemon.rulefiles import load_rules, vocabulary
+from healer.model.action import permissions
 from healer.model_servers.registry import SERVERS
-from healer.operate.rbac import LEASE, NODES_WATCHED, REVIEWS, apart, asked_for, manifests, needed
+from healer.operate.rbac import CONTROL, LEASE, NODES_WATCHED, REVIEWS, apart, asked_for, manifests, needed
 from healer.rules.loading import load_all
 from healer.rules.rulebook import Rulebook
 from healer.settings import Settings, load_settings
@@ -190,6 +191,7 @@ def test_the_guarded_port_takes_certificates_and_tokens_by_one_component_each(mo
         ("ClusterRole", "healer-token-review"),
         ("ClusterRoleBinding", "healer-token-review"),
         ("ClusterRole", "healer-webhook"),
+        *((kind, "healer-control") for kind in ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")),
     }
     differs = {(each["kind"], each["metadata"]["name"]) for each in objects if each not in before}
     assert differs == roles | {("Deployment", "healer")}
@@ -199,9 +201,11 @@ def test_the_guarded_port_takes_certificates_and_tokens_by_one_component_each(mo
     assert http.webhook_token_file is not None
     assert http.read_token_file == http.webhook_token_file.with_name("read-token")
     assert http.token_review == ("webhook",)
-    assert granted(objects) - granted(before) == REVIEWS
+    assert http.control_token_file == http.webhook_token_file.with_name("control-token")
+    paused = permissions("coordination.k8s.io", "leases", "patch")
+    assert granted(objects) - granted(before) == REVIEWS | paused | CONTROL - granted(before)
     bound = {each["roleRef"]["name"] for each in objects if each["kind"] == "ClusterRoleBinding"}
-    assert bound == {"healer", "healer-nodes", "healer-token-review"}
+    assert bound == {"healer", "healer-control", "healer-nodes", "healer-token-review"}
 
 
 def test_no_file_is_left_over() -> None:

@@ -36,6 +36,7 @@ TLS: dict[str, Any] = {"tls": {"enabled": True}}
 GUARDED: dict[str, Any] = {
     "tls": {"enabled": True, "clientNames": ["alertmanager.monitoring.svc"]},
     "tokenReview": True,
+    "control": True,
 }
 SAME: dict[str, dict[str, Any]] = {
     ".": values(),

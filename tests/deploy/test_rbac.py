@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from healer.actions.registry import ACTIONS
 from healer.actions.shift_traffic import ShiftTrafficParams
@@ -12,9 +13,11 @@ from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.daemon.rulefiles import read as read_rules
 from healer.lab.faults import SeenRequest
 from healer.model.action import Permission
-from healer.operate.rbac import LEASE, apart, manifests, needed
+from healer.operate.rbac import CONTROL, LEASE, apart, asked_for, manifests, needed
 from healer.rules.loading import load_all
 from healer.rules.rulebook import Rulebook
+from healer.settings import Isolated
+from healer.settings.http import HttpSettings
 from tests.support.kustomize import built
 from tests.support.rbac import Authorizer, Manifest, granted
 
@@ -231,3 +234,27 @@ def test_of_leases_healer_may_write_its_own(printed: list[Manifest], lease: str)
         assert allows(_asked("update", "leases", "healer", name, group)) is expected
     assert allows(_asked("create", "leases", "healer", group=group))
     assert not allows(_asked("get", "leases", "production", lease, group))
+
+
+def test_where_people_act_on_the_page_healer_may_write_what_they_ask_for_and_no_more_than_the_component_grants() -> None:
+    settings = Isolated(http=HttpSettings(control_token_file=Path("token")))
+    assert asked_for(settings) == CONTROL
+    buttons = {"token_file": "token", "allow": "U0123456789", "app_token_file": "app"}
+    assert asked_for(Isolated.model_validate({"slack": buttons})) == CONTROL
+    assert asked_for(Isolated()) == frozenset()
+    roles = yaml.safe_load_all((ROOT / "deploy/healer/components/control/roles.yaml").read_text("utf-8"))
+    (role,) = [each for each in roles if each["kind"] == "ClusterRole"]
+    assert {
+        Permission(group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    } == CONTROL
+    for needs, verbs in ((CONTROL, ["get", "update", "patch"]), (frozenset(), ["get", "update"])):
+        (lease, *_) = [
+            each["rules"][0]
+            for each in manifests(needs, "healer")
+            if (each["kind"], each["metadata"]["name"]) == ("Role", "healer")
+        ]
+        assert lease["verbs"] == verbs

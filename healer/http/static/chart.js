@@ -7,6 +7,8 @@ const WIDTH = 640;
 const HEIGHT = 170;
 const [LEFT, RIGHT, TOP, BOTTOM] = [44, 12, 14, 24];
 
+const whole = (number) => Math.round(number).toLocaleString("en");
+
 export function evidence(measure) {
   const points = measure.line.length ? measure.line : [[0, measure.evidence]];
   const [from, to] = [points[0][0], points[points.length - 1][0]];
@@ -20,7 +22,7 @@ export function evidence(measure) {
   return svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label },
     svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(0), y2: y(0) }),
     svg("line", { class: "needed", x1: LEFT, x2: WIDTH - RIGHT, y1: y(measure.needed), y2: y(measure.needed) }),
-    svg("text", { x: WIDTH - RIGHT, y: y(measure.needed) - 5, "text-anchor": "end" }, "bad from here"),
+    svg("text", { x: LEFT + 4, y: y(measure.needed) - 5 }, "bad from here"),
     svg("text", { x: LEFT - 6, y: y(measure.needed) + 4, "text-anchor": "end" }, measure.needed.toFixed(1)),
     svg("text", { x: LEFT - 6, y: y(0) + 4, "text-anchor": "end" }, "0"),
     from && svg("text", { x: LEFT, y: HEIGHT - 6 }, hour(from)),
@@ -35,7 +37,7 @@ export function shares(measure) {
   const x = (share) => 70 + (share / most) * (WIDTH - 70 - 150);
   const tall = 30 * sides.length + 6;
   const rate = (share) => (share.requests ? share.bad / share.requests : 0);
-  const label = sides.map(([name, share]) => `${name}: ${percent(rate(share))} of ${Math.round(share.requests)} requests are bad, `
+  const label = sides.map(([name, share]) => `${name}: ${percent(rate(share))} of ${whole(share.requests)} requests are bad, `
     + `between ${percent(share.low)} and ${percent(share.high)}`).join("; ");
   return svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${tall}`, role: "img", "aria-label": label },
     sides.map(([name, share], number) => {
@@ -45,6 +47,6 @@ export function shares(measure) {
         svg("line", { class: "grid", x1: 70, x2: WIDTH - 150, y1: y, y2: y }),
         svg("line", { class: "range", x1: x(share.low), x2: x(share.high), y1: y, y2: y }),
         svg("circle", { class: "point", cx: x(rate(share)), cy: y, r: 4.5 }),
-        svg("text", { x: WIDTH, y: y + 4, "text-anchor": "end" }, `${percent(rate(share))} of ${Math.round(share.requests)}`));
+        svg("text", { x: WIDTH, y: y + 4, "text-anchor": "end" }, `${percent(rate(share))} of ${whole(share.requests)}`));
     }));
 }

@@ -129,8 +129,6 @@ export class Incident {
   }
 }
 
-const DID = new Set(["acting", "verifying", "healed", "escalated"]);
-
 function outcome(found, row) {
   const end = found.endedAt ? ` It lasted ${lasting(seconds(found.endedAt) - seconds(found.openedAt))}.` : "";
   if (isOver(found)) return `Yes: ${found.words.verdict.replace(/^over: /, "")}.${end}`;
@@ -145,7 +143,8 @@ function story(found, row, acts) {
   const sick = Object.values(found.targets ?? {});
   const acted = found.actedAt ?? [];
   const history = found.history ?? [];
-  const did = history.filter((entry) => DID.has(entry.state));
+  const did = history.filter((entry, at) => entry.state !== "acting" && history[at - 1]?.state === "acting");
+  const decided = history.findLast((entry) => entry.state === "acting" || entry.reason.code === "NeedsApproval");
   const background = found.background ?? {};
   const dry = found.mode === "observe";
   const would = dry ? history.filter((entry) => entry.reason.code.startsWith("Would")).map((entry) => entry.at) : [];
@@ -166,7 +165,9 @@ function story(found, row, acts) {
           : !dry && "Nothing was changed."),
         did.slice(-3).map((entry) => h("p", { class: "small-text soft" }, `${hour(entry.at)} ${entry.reason.text}`)),
         ladder({ steps: found.steps ?? [], step: found.step ?? 0, state: found.state })),
-      h("section", {}, h("h2", {}, "Why"), h("p", {}, found.reason.text)),
+      h("section", {}, h("h2", {}, "Why"), 
+        decided && decided.reason.text !== found.reason.text && h("p", {}, decided.reason.text),
+        h("p", { class: decided ? "soft small-text" : null }, decided ? "Now: " : "", found.reason.text)),
       h("section", {}, h("h2", {}, "Is it over?"), h("p", {}, outcome(found, row)),
         found.next && h("p", { class: "soft small-text" }, `Next: ${found.next.replace(`${found.name}: `, "")}`))),
     h("h2", {}, "What you can do"),

@@ -49,5 +49,5 @@ export const stateTone = (state) => STATES[state] ?? "";
 export const isOver = (row) => row.state === "healed" || row.state === "closed";
 export const target = (it) => `${it.kind.toLowerCase()}/${it.name}`;
 export const chip = (text, kind = "") => h("span", { class: `chip ${kind}` }, text);
-export const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 2 : 1)} %`;
+export const percent = (share) => (share ? `${(100 * share).toFixed(share < 0.1 ? 2 : 1)} %` : "0 %");
 export const short = (rule) => rule.split("/").pop();
