@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from healer.engine.matching.coverage import counted
 from healer.model.incident import Entry, Incident, Reason, State
 from healer.model.target import Target
 from healer.model.text import cut
@@ -62,9 +63,9 @@ class Flood(Thread):
         open_ = [incident for incident in self.folded.values() if incident.state is not State.CLOSED]
         over = self.over + len(self.folded) - len(open_)
         state = f"{len(open_)} not over, {over} over" if open_ else "all are over"
-        head = f":ocean: {len(self.folded) + self.over} more incidents in a short time: {state}"
+        head = f":ocean: {counted(len(self.folded) + self.over, 'more incident')} in a short time: {state}"
         listed = sorted(self.folded.values(), key=lambda incident: incident.state is State.CLOSED)[:_LISTED]
-        text = fit(_line(incident, self.form) for incident in listed)
+        text = fit(incident_line(incident, self.form) for incident in listed)
         rest = len(self.folded) + self.over - len(text)
         blocks: list[Block] = [{"type": "header", "text": {"type": "plain_text", "text": cut(head, HEADER), "emoji": True}}]
         if text:
@@ -120,26 +121,31 @@ class Floods:
 
     def _new(self, channel: str, first: Incident) -> Flood:
         self._numbers += 1
-        why = Reason("Flood", "many incidents in a short time")
-        synthetic = Incident(
-            id=f"flood-{self._numbers}-{first.id}",
-            rule="",
-            workload=Target("Channel", "", channel, ""),
-            severity=first.severity,
-            mode=first.mode,
-            notify=(channel,),
-            opened_at=first.opened_at,
-            changed_at=first.changed_at,
-            state=State.OPEN,
-            reason=why,
-            targets={},
-            steps=(),
-            history=(Entry(first.opened_at, State.OPEN, why),),
-        )
-        return Flood(channel, synthetic, self._form, kept={})
+        return Flood(channel, stand_in(f"flood-{self._numbers}-{first.id}", channel, first), self._form, kept={})
 
 
-def _line(incident: Incident, form: SlackForm) -> str:
+def stand_in(name: str, channel: str, first: Incident) -> Incident:
+    """What stands for an incident where a message is of several: it names the message in Slack's metadata, and its channel."""
+    why = Reason("Several", "a message of several incidents")
+    return Incident(
+        id=name,
+        rule="",
+        workload=Target("Channel", "", channel, ""),
+        severity=first.severity,
+        mode=first.mode,
+        notify=(channel,),
+        opened_at=first.opened_at,
+        changed_at=first.changed_at,
+        state=State.OPEN,
+        reason=why,
+        targets={},
+        steps=(),
+        history=(Entry(first.opened_at, State.OPEN, why),),
+    )
+
+
+def incident_line(incident: Incident, form: SlackForm) -> str:
+    """An incident in a list: where, what is wrong, how it stands."""
     where = f"{incident.workload} in {incident.workload.namespace or 'the cluster'}"
     return (
         f"• {emoji(incident)} {clip(where, LINE)}: {clip(cause(incident), 150)}: {clip(words(incident, form.site).verdict, LINE)}"

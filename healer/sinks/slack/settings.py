@@ -103,6 +103,9 @@ class SlackSettings(SinkSettings):
     """See `fold_after`."""
     fold_every: Seconds = Field(5.0, ge=0)
     """The message that incidents share is edited at most so often."""
+    digest: str = Field("", pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$")
+    """When the digest of a day is posted in the default channel: `07:30`, in UTC. Empty: never. Nor is it after a day without
+    incidents."""
     app_token_file: Path | None = None
     """A file with an app-level token (xapp-..., scope connections:write): people can press buttons in Slack, by Socket Mode,
     without a way in from outside. Interactivity must be on in the app's settings."""
@@ -133,6 +136,11 @@ class SlackSettings(SinkSettings):
     """Threads that are remembered."""
 
     required: ClassVar = ("token_file", "channel")
+
+    def until_digest(self, now: float) -> float:
+        """The seconds from `now`, since the epoch, until the next digest."""
+        hour, minute = map(int, self.digest.split(":"))
+        return (hour * 3600 + minute * 60 - now) % 86_400 or 86_400.0
 
     @property
     def allowed(self) -> frozenset[str]:

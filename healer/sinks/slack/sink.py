@@ -110,6 +110,8 @@ class SlackSink:
                 mode = SocketMode(self._presses.take, self._settings.backoff, self._settings.backoff_most)
                 open_ = partial(_call_as, client, self._app_token)
                 group.create_task(mode.run(client.session, open_), name="Socket Mode of Slack")
+            if self._settings.digest:
+                group.create_task(self._post_digests(), name="digests of Slack")
             while True:
                 thread = await self._threads.next()
                 await self._serve(client, thread)
@@ -164,6 +166,11 @@ class SlackSink:
         except TimeoutError:
             return False
         return not self._threads.pending
+
+    async def _post_digests(self) -> None:
+        while True:
+            await self._sleep(self._settings.until_digest(self._clock()))
+            self._threads.post_digest()
 
     # turns
 

@@ -10,6 +10,7 @@ from healer.sinks.base import SinkMeters
 from healer.sinks.memory import Memory, NotKept, TimedMemory
 from healer.sinks.slack.buttons import Press
 from healer.sinks.slack.channels import Channels
+from healer.sinks.slack.digest import DayBook, Digest
 from healer.sinks.slack.flood import Flood, Floods
 from healer.sinks.slack.message import SlackForm
 from healer.sinks.slack.settings import SlackSettings
@@ -48,17 +49,22 @@ class Threads:
         self.channel_ids: dict[str, str] = {}
         """The ids of channels, by the names in rules."""
         self._floods = Floods(form, settings.fold_after, settings.fold_within, settings.capacity)
+        self._day = DayBook(form, settings.capacity) if settings.digest else None
         self.missed = 0.0
         """The end of the last long time in which Slack could not be reached, in seconds since the epoch."""
         self._added = asyncio.Event()
 
     def update(self, incident: Incident) -> None:
         """Note the newest snapshot in each of the incident's channels."""
+        if self._day is not None:
+            self._day.take(incident)
         for channel in self._channels_of(incident):
             self._put(incident, channel)
 
     def resume(self, incident: Incident) -> None:
         """Note an incident of the journal, unless it is closed and there is nothing left to tell, or nobody was told of it."""
+        if self._day is not None:
+            self._day.take(incident)
         for channel in self._channels_of(incident):
             if incident.state is not State.CLOSED or not self._nothing_to_resume(Thread(channel, incident, self._form)):
                 self._put(incident, channel)
@@ -68,6 +74,8 @@ class Threads:
         for thread in self.known.values():
             thread.lost = True
         self._floods.clear()
+        if self._day is not None:
+            self._day.clear()
         self.known.clear()
         self.pending.clear()
 
@@ -86,6 +94,15 @@ class Threads:
                     await self._added.wait()
             except TimeoutError:
                 continue
+
+    def post_digest(self) -> None:
+        """Have the digest of the last day posted in the default channel, if there is something to say."""
+        digest = None if self._day is None else self._day.digest(self._settings.channel, self._clock())
+        if digest is not None:
+            self._evict_one()
+            self.known[digest.incident.id, digest.channel] = digest
+            self.pending.setdefault(digest)
+            self._added.set()
 
     def press(self, press: Press) -> bool:
         """Note that a button was pressed; False when this process does not hold the thread."""
@@ -121,7 +138,7 @@ class Threads:
     async def keep(self, thread: Thread) -> bool:
         """Write to the memory how far a thread is told; returns whether it is kept."""
         state = thread.state()
-        if isinstance(thread, Flood):
+        if isinstance(thread, Flood | Digest):
             return not thread.lost
         if thread.lost or state == thread.kept:
             return not thread.lost
