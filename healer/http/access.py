@@ -12,7 +12,7 @@ from aiohttp import web
 
 from healer.http.answer import Handler, Refused
 from healer.http.certificate import names
-from healer.http.clients import Address, client, from_loopback, one_client, within
+from healer.http.clients import Address, client, from_loopback, names_loopback, one_client, within
 from healer.http.forward import SUFFIX
 from healer.http.rate import ClientRates, Rates
 from healer.http.refusals import Objection
@@ -75,6 +75,13 @@ class Door:
                 HTTPStatus.FORBIDDEN,
                 f"{'nobody' if self._kind == 'control' else 'only loopback'} is answered here, because no token is configured",
                 f"set HEALER_HTTP__{self._kind.upper()}_TOKEN_FILE and send a token (Alertmanager: http_config.authorization)",
+                objection=Objection(self._kind, "loopback"),
+            )
+        if not (self._certificate or self._open or names_loopback(request)):
+            raise Refused(
+                HTTPStatus.FORBIDDEN,
+                "the request is to another host, as those of a web page are, and without a token only this host's names count",
+                "open http://localhost:PORT or http://127.0.0.1:PORT",
                 objection=Objection(self._kind, "loopback"),
             )
         return shown, () if shown else one_client(address)

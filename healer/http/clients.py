@@ -1,5 +1,6 @@
 """Who is on the other side of a request: the client's address, also behind a proxy that is trusted."""
 
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
@@ -13,6 +14,7 @@ Address = IPv4Address | IPv6Address
 
 _LOOPBACK = frozenset({ip_address("127.0.0.1"), ip_address("::1")})
 # Not all of 127.0.0.0/8: behind a mesh's sidecar every peer has the address 127.0.0.6 (Istio's inbound passthrough).
+_LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 _PREFIX = 64
 """One client of IPv6 has all addresses of such a network."""
@@ -44,6 +46,12 @@ def within(address: Address, networks: Sequence[Network]) -> bool:
 def from_loopback(request: web.Request) -> bool:
     """Whether the request was made on this host. A proxy on this host forwards the requests of others."""
     return peer(request) in _LOOPBACK and not any(name in request.headers for name in _FORWARDED)
+
+
+def names_loopback(request: web.Request) -> bool:
+    """Whether a request was made to this host by its own name. A browser names the site whose page it shows (DNS rebinding)."""
+    named = request.headers.getall("Host", ())
+    return bool(named) and all(_LOOPBACK_HOST.fullmatch(each) for each in named)
 
 
 def one_client(address: Address) -> Address | IPv6Network:

@@ -194,6 +194,6 @@ def _claimed(token: str, audience: str) -> str:
         return ""
     try:
         claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)), type=_Claims)
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, msgspec.MsgspecError, RecursionError):
         return ""
     return claims.sub if audience in ([claims.aud] if isinstance(claims.aud, str) else claims.aud) else ""

@@ -188,5 +188,5 @@ def _post(pods: Sequence[tuple[Workload, int]]) -> bytes:
         for workload, replica in pods
     ]
     body = json.dumps({"version": "4", "groupKey": "{}", "status": "firing", "receiver": "healer", "alerts": alerts}).encode()
-    head = f"Host: healer\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return b"POST /webhooks/alertmanager HTTP/1.1\r\n" + head.encode() + body

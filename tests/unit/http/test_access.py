@@ -139,6 +139,30 @@ async def test_without_a_token_only_loopback_reads_and_everyone_scrapes() -> Non
     assert logs == [], "one line a minute"
 
 
+@pytest.mark.parametrize(
+    "host", ["evil.example:8080", "evil.example", "localhost.evil.example", "127.0.0.1.nip.io:1", "127.0.0.1@evil", ""]
+)
+async def test_a_web_page_with_a_name_of_its_own_reads_nothing_through_a_port_forward(host: str, tokens: Path) -> None:
+    """A name that resolves to 127.0.0.1 in the second place: to the browser the page and healer are one site."""
+    async with serving() as port:
+        with capture_logs() as logs:
+            for endpoint in ("read", "webhook"):
+                assert await port.status(endpoint, Host=host) == 403
+                assert port.denied(endpoint, "loopback") == 1
+            assert (await port.send("GET", "/rules", Host=host))[0] == 403
+        assert "open http://localhost" in logs[0]["hint"]
+        assert await port.status("metrics", Host=host) == 200, "everyone scrapes"
+    async with serving(read_token_file=tokens, allow_anonymous=True) as port:
+        assert await port.status("read", Host=host, token="new") == 200, "no page has the token"
+        assert await port.status("webhook", Host=host) == 200, "everyone may post"
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:30000", "[::1]", "[::1]:8080"])
+async def test_the_names_of_this_host_are_answered_at_any_port(host: str) -> None:
+    async with serving() as port:
+        assert [await port.status(endpoint, Host=host) for endpoint in ("read", "webhook")] == [200, 200]
+
+
 # networks
 
 

@@ -82,6 +82,14 @@ async def test_refused_tokens_do_not_push_out_those_that_were_accepted(tmp_path:
         assert at.reviewed() == asked + 1, "only so many refusals are kept"
 
 
+async def test_claims_that_are_nested_too_deeply_are_none(tmp_path: Path) -> None:
+    """Anybody can write claims: they are read before the API server has said whose the token is."""
+    nested = base64.urlsafe_b64encode(b'{"x":' + b"[" * 5_000).decode().rstrip("=")
+    async with desk(tmp_path) as at:
+        assert await at.user(f"e30.{nested}.0") == ""
+        assert at.reviewed() == 1
+
+
 async def test_whoever_comes_from_another_address_waits_for_one_of_those_who_flood(tmp_path: Path) -> None:
     async with desk(tmp_path) as at:
         at.lab.reviews.add_token("valid", USER, "healer")

@@ -30,6 +30,7 @@ from tests.unit.sources.test_alertmanager import NOW, alert, body
 pytestmark = pytest.mark.slow
 
 JSON = {"Content-Type": "application/json"}
+HERE = "Host: localhost\r\nContent-Type: application/json"
 LOCAL = HttpSettings(host="127.0.0.1", port=0)
 
 
@@ -260,9 +261,7 @@ async def test_a_body_is_never_held_beyond_the_limit(daemon: Daemon) -> None:
     """The endless body of a sender that waits for nothing: the answer comes after the limit, long before the end."""
     async with daemon.serving(local(max_body=100_000)) as client:
         reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
-        writer.write(
-            f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-        )
+        writer.write(f"POST {PATH} HTTP/1.1\r\n{HERE}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         for _ in range(11):
             writer.write(b"2710\r\n" + b" " * 10_000 + b"\r\n")
         await writer.drain()
@@ -271,7 +270,7 @@ async def test_a_body_is_never_held_beyond_the_limit(daemon: Daemon) -> None:
 
 
 async def test_a_body_that_says_it_is_too_large_is_not_read(daemon: Daemon) -> None:
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2000000\r\n\r\n".encode()
+    head = f"POST {PATH} HTTP/1.1\r\n{HERE}\r\nContent-Length: 2000000\r\n\r\n".encode()
     async with daemon.serving() as client:
         reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
         writer.write(head)
@@ -287,7 +286,7 @@ async def test_a_body_of_exactly_the_limit_is_taken(daemon: Daemon) -> None:
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(daemon: Daemon) -> None:
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n".encode()
+    head = f"POST {PATH} HTTP/1.1\r\n{HERE}\r\nContent-Length: 500\r\n\r\n".encode()
     async with daemon.serving(local(read_timeout=0.1)) as client:
         answer = await client.raw(head + b'{"version": "4", ')
     assert b" 503 " in answer.partition(b"\r\n")[0], "Alertmanager sends it again at once"
@@ -303,7 +302,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(daemon: Daemon) -> No
 
 async def test_a_sender_that_goes_away_half_way_leaves_nothing_behind(daemon: Daemon) -> None:
     sent = group("firing")
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(sent)}\r\n\r\n".encode()
+    head = f"POST {PATH} HTTP/1.1\r\n{HERE}\r\nContent-Length: {len(sent)}\r\n\r\n".encode()
     async with daemon.serving(local(max_bodies=1)) as client:
         for _ in range(3):
             _, writer = await asyncio.open_connection("127.0.0.1", client.port)
@@ -319,7 +318,7 @@ async def test_a_sender_that_goes_away_half_way_leaves_nothing_behind(daemon: Da
 
 async def test_broken_framing_is_refused(daemon: Daemon) -> None:
     async with daemon.serving() as client:
-        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        head = f"POST {PATH} HTTP/1.1\r\n{HERE}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
         answer = await client.raw(head + b"zz\r\n")
     assert b" 400 " in answer.partition(b"\r\n")[0]
     assert daemon.decided == []
@@ -481,7 +480,7 @@ async def test_unless_everyone_is_allowed(daemon: Daemon) -> None:
 
 
 async def test_who_is_settled_before_the_body_is_read(daemon: Daemon, token_file: Path) -> None:
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n".encode()
+    head = f"POST {PATH} HTTP/1.1\r\n{HERE}\r\nContent-Length: 500\r\n\r\n".encode()
     async with daemon.serving(local(webhook_token_file=token_file)) as client:
         reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
         writer.write(head)
