@@ -134,6 +134,22 @@ def test_slack_is_one_patch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert slack.secret.parent == Path(mounts["secrets"])
 
 
+@pytest.mark.parametrize("name", ["pagerduty", "webhook", "apprise"])
+def test_a_sink_is_one_patch_and_its_secrets_are_keys_of_the_secret(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sink is set up as it stands, and its comment names each key that the Secret needs."""
+    objects = with_components("observe", [name], tmp_path)
+    (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    section = settings(objects, monkeypatch).sinks[name]
+    assert section.enabled
+    assert section.secret is not None
+    assert section.secret.parent == Path(mounts["secrets"])
+    said = (FOLDER / "components" / name / "kustomization.yaml").read_text("utf-8")
+    assert f"--from-file={section.secret.name}\n" in said
+
+
 def test_prometheus_is_one_patch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert changed("examples/prometheus") == changed("overlays/observe")
     found = settings(built(FOLDER / "examples/prometheus"), monkeypatch)

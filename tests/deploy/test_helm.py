@@ -13,6 +13,7 @@ from healer.actions.registry import ACTIONS
 from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.model.action import Permission
 from healer.operate.rbac import needed, rule_roles
+from tests.deploy.test_components import with_components
 from tests.deploy.test_healer import FOLDER, WITHOUT, one, rules, settings
 from tests.docs.chart import rows
 from tests.support.helm import CHART, notes, rendered, values
@@ -61,6 +62,9 @@ EVERYTHING = values(
     **PROMETHEUS,
     **OWN,
     **GUARDED,
+    pagerduty={"services": ["ml-oncall"], "default": "ml-oncall"},
+    webhook={"targets": {"teams": {"url_file": "/etc/healer/secrets/teams-url", "template": "teams"}}, "default": "teams"},
+    apprise={"tags": ["ml-oncall"], "default": "ml-oncall"},
     roles=CANARY["roles"],
     runbooks={"baseUrl": "https://git.example.com/ml/healer/docs/"},
     image={"repository": "registry.example.com/ml/healer", "tag": "0.1.0"},
@@ -107,6 +111,24 @@ def test_the_overlays_have_values_of_their_own() -> None:
     """Each overlay has a file in values/, and the chart has the definition that kustomize users apply."""
     assert {path.stem for path in (CHART / "values").glob("*.yaml")} == {path.name for path in (FOLDER / "overlays").iterdir()}
     assert (CHART / "crds/crd.yaml").read_text("utf-8") == (FOLDER / "crd.yaml").read_text("utf-8")
+
+
+SINKS: dict[str, Any] = {
+    "pagerduty": {"services": ["ml-oncall"], "default": "ml-oncall"},
+    "webhook": {"targets": {"teams": {"url_file": "/etc/healer/secrets/teams-url", "template": "teams"}}},
+    "apprise": {"tags": ["ml-oncall"]},
+}
+
+
+@pytest.mark.parametrize("name", SINKS)
+def test_a_sink_is_set_up_as_its_component_does(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chart = settings(rendered(values("observe", **{name: SINKS[name]})), monkeypatch).sinks
+    assert chart[name].enabled
+    assert chart == settings(with_components("observe", [name], tmp_path), monkeypatch).sinks
+
+
+def test_the_notes_name_the_keys_of_the_sinks() -> None:
+    assert "--from-file=read-token --from-file=pagerduty-ml-oncall --from-file=apprise\n" in notes(values(**SINKS))
 
 
 def test_helm_has_nothing_to_object() -> None:
