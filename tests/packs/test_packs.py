@@ -4,13 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.model.duration import parse
 from healer.rules.loading import remarks
+from healer.rules.pod_detectors import PodsSettings
 from healer.rules.rulebook import BoundRule
-from healer.rules.schema import Mode
-from healer.rules.triggers import ALERT
+from healer.rules.schema import Mode, Rule
+from healer.rules.triggers import ALERT, MODEL
 
 RULES = Path(__file__).parents[2] / "rules"
 PACKED = load_rules([RULES], vocabulary()).rules
@@ -91,3 +93,48 @@ def test_an_alert_has_time_to_end_before_the_next_step() -> None:
     ]
     assert waits
     assert min(waits) > parse("10m")
+
+
+LOADED = parse("20m")
+"""The slowest load, sixteen minutes, and a quarter of it: before that, nothing is taken or reported because it is not up yet."""
+DOWNLOADED = parse("1h")
+"""As long a download of weights may show no progress before its pod is taken."""
+ON_ITS_WAY = {"NotStarting", "NotReady", "ImagePullBackOff", "ErrImagePull", "Unschedulable"}
+LOADING = {"ModelStuckLoading", "EngineStuckStarting"}
+UP_LATE = [bound for bound in EVERY if {*bound.rule.when.names} & (ON_ITS_WAY | LOADING | {"ModelVersionMissing"})]
+
+
+def _waits(rule: Rule) -> float:
+    """Seconds from the beginning of a load that shows no progress to the rule's first step."""
+    model = rule.when.get(MODEL)
+    loading = model.loading if model is not None and {*model.conditions} & LOADING else 0
+    starting = PodsSettings().starting if "NotStarting" in rule.when.names else 0
+    return rule.when.held_for + starting + (loading or 0)
+
+
+def test_the_packs_have_a_rule_on_each_way_of_not_being_up() -> None:
+    assert {name for bound in UP_LATE for name in bound.rule.when.names} >= ON_ITS_WAY | {"ModelStuckLoading"}
+    assert {bound.ruleset for bound in UP_LATE} >= {"tensorflow-serving", "vllm", "sglang", "triton", "kserve"}
+
+
+@pytest.mark.parametrize("bound", UP_LATE, ids=lambda bound: bound.name)
+def test_no_rule_begins_before_the_slowest_load_is_over(bound: BoundRule) -> None:
+    """The rule's own times, as they are in its file: other tests run them faster, and would not see a shorter one."""
+    takes = any(step.pages is None for step in bound.rule.steps)
+    least = DOWNLOADED if takes and "NotStarting" in bound.rule.when.names else LOADED
+    assert _waits(bound.rule) >= least
+
+
+def test_no_alert_reports_a_pod_that_is_down_before_the_slowest_load_is_over() -> None:
+    """The rules on these alerts have no `for`: the alert waits."""
+    alerts = [
+        alert
+        for path in sorted((RULES.parent / "deploy" / "alerts").glob("*.yaml"))
+        for group in yaml.safe_load(path.read_text("utf-8")).get("spec", {}).get("groups", ())
+        for alert in group["rules"]
+    ]
+    waits = {alert["alert"]: parse(alert["for"]) for alert in alerts if alert.get("alert", "").endswith("Down")}
+    answered = {name for bound in EVERY if bound.rule.when.trigger is ALERT for name in bound.rule.when.names}
+    down = {name for name in answered if name.endswith("Down")} - {"ModelServiceDown"}
+    assert {*waits} >= down >= {"VllmDown", "SglangDown", "TritonDown", "TFServingDown"}
+    assert [name for name in sorted(down) if waits[name] < LOADED] == []
