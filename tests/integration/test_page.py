@@ -99,6 +99,27 @@ async def test_an_approval_is_pressed(lab: Lab, healer: Healer, browser: Browser
     assert [approval["by"] for approval in incident["status"]["approvals"]] == ["Ann (page)"]
 
 
+async def test_who_has_no_token_is_asked_for_one_and_sees_nothing_before(
+    lab: Lab, run: Run, browser: Browser, tmp_path: Path
+) -> None:
+    await serve(lab)
+    (tmp_path / "read").write_text(CONTROL)
+    healer = await run(ruleset(CRASH_LOOP), HEALER_HTTP__READ_TOKEN_FILE=tmp_path / "read")
+    await browser.open(f"{await healer.listens()}/#/workloads")
+    await browser.until("document.activeElement.id === 'token'")
+    assert await browser.flaws() == []
+    await browser.picture("sign-in")
+    for given, shown in (("wrong", "This token is not the right one."), (CONTROL, "tensorflow-serving")):
+        await browser.write(given)
+        await browser.press("Enter", 13)
+        await browser.until(f"document.querySelector('main').innerText.includes({shown!r})")
+    assert (
+        await browser.run("Object.values(sessionStorage).join() + location.href")
+        == f"{CONTROL}{await healer.listens()}/#/workloads"
+    )
+    assert await browser.run("localStorage.length + document.cookie.length") == 0
+
+
 async def test_every_route_is_accessible_and_fits_a_phone(lab: Lab, healer: Healer, browser: Browser) -> None:
     sick, slow, _ = await serve(lab)
     base = await healer.listens()
