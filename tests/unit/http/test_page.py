@@ -61,7 +61,7 @@ class Site:
             health=Health,
             registry=CollectorRegistry(),
             state=StateRoutes(self.whole, lambda namespace, name: None),
-            controls=self.carry_out if settings.control else None,
+            controls=self.carry_out,
         )
         async with server, aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
             yield session
@@ -145,6 +145,9 @@ async def test_a_stream_begins_with_the_whole_and_goes_on_with_what_has_changed(
         assert list(change["set"]) == ["workloads"]
         assert change["set"]["workloads"]["production/Deployment/b"]["ready"] == 1
         assert change["gone"] == {"workloads": ["production/Deployment/c"]}
+        site.state = replace(site.state, workloads=[workload("a")])
+        _, change = await events.next()
+        assert (change["set"], change["gone"]) == ({}, {"workloads": ["production/Deployment/b"]})
 
 
 async def test_readers_share_the_looks_and_no_look_is_had_without_a_reader() -> None:
@@ -240,8 +243,8 @@ async def act(session: aiohttp.ClientSession, verb: str = "pause", token: str = 
 
 async def test_nobody_acts_where_no_token_is_configured() -> None:
     site = Site()
-    async with site.serving(read_token_file=None) as session:
-        assert (await act(session, by="ann"))[0] == 404
+    async with site.serving() as session:
+        assert (await act(session, by="ann"))[0] == 403, "from loopback neither"
     assert site.asked == []
 
 
