@@ -32,6 +32,7 @@ class ButtonTarget(msgspec.Struct, forbid_unknown_fields=True):
     namespace: str
     workload: str
     step: str = ""
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +81,22 @@ def parse_press(payload: Any) -> Press | None:
         raise ValueError(f"not a payload of a button: {type(error).__name__}") from error
 
 
-def buttons(incident: Incident, pressed: Pressed, undoable: bool) -> dict[str, Any]:
+def buttons(incident: Incident, pressed: Pressed, cluster: str, *, undoable: bool) -> dict[str, Any]:
     """The block of buttons. One that was pressed is gone for all."""
     step = step_asked(incident) if milestone(incident) is Milestone.ASKS else ""
     shown: list[dict[str, Any]] = []
     if step and f"{APPROVE}{step}" not in pressed:
-        shown.append(_button(incident, APPROVE, "Approve", step=step, style="primary"))
+        shown.append(_button(incident, cluster, APPROVE, "Approve", step=step, style="primary"))
     if incident.workload.namespace and not (incident.state.settled and PAUSE not in pressed):
         if PAUSE in pressed:
-            shown.append(_button(incident, RESUME, "Resume"))
+            shown.append(_button(incident, cluster, RESUME, "Resume"))
         else:
             what = f"healer sends no further action for {incident.workload} until somebody resumes it."
-            shown.append(_button(incident, PAUSE, "Pause", confirm=what))
+            shown.append(_button(incident, cluster, PAUSE, "Pause", confirm=what))
     if undoable and UNDO not in pressed and not is_undone(incident):
         what = "healer puts back what it changed for this incident, as far as nobody has changed it since."
-        shown.append(_button(incident, UNDO, "Undo", confirm=what, style="danger"))
-    shown.append(_button(incident, EXPLAIN, "Explain"))
+        shown.append(_button(incident, cluster, UNDO, "Undo", confirm=what, style="danger"))
+    shown.append(_button(incident, cluster, EXPLAIN, "Explain"))
     return {"type": "actions", "block_id": "healer_buttons", "elements": shown}
 
 
@@ -119,9 +120,11 @@ def without_button(press: Press) -> list[dict[str, Any]]:
     return blocks
 
 
-def _button(incident: Incident, verb: str, text: str, *, step: str = "", confirm: str = "", style: str = "") -> dict[str, Any]:
+def _button(
+    incident: Incident, cluster: str, verb: str, text: str, *, step: str = "", confirm: str = "", style: str = ""
+) -> dict[str, Any]:
     place = incident.workload
-    value = ButtonTarget(incident.id, place.namespace, str(place), step)
+    value = ButtonTarget(incident.id, place.namespace, str(place), step, cluster)
     button: dict[str, Any] = {
         "type": "button",
         "action_id": f"{_PREFIX}{verb}",

@@ -11,7 +11,7 @@ from healer.engine.matching.coverage import counted
 from healer.model.incident import Entry, Incident, Reason, State
 from healer.model.target import Target
 from healer.model.text import cut
-from healer.sinks.slack.message import HEADER, LINE, Block, Message, SlackForm, cause, clip, emoji, fit, mrkdwn
+from healer.sinks.slack.message import HEADER, LINE, Block, Message, SlackForm, calls_human, cause, clip, emoji, fit, mrkdwn
 from healer.sinks.slack.thread import Edit, Job, Post, Thread, ThreadSearch
 from healer.sinks.words import milestone, words
 
@@ -99,7 +99,7 @@ class Floods:
         `known`: another process has told of it. Times are those of the event loop.
         """
         flood = self._floods.get(channel)
-        if milestone(incident).needs_human:
+        if milestone(incident).needs_human or calls_human(incident):
             if flood is not None:
                 flood.folded.pop(incident.id, None)
             return None

@@ -76,7 +76,7 @@ def render(incident: Incident, note: str = "", form: SlackForm = PLAIN, pressed:
     blocks: list[Block] = [
         {"type": "header", "text": {"type": "plain_text", "text": cut(head, HEADER), "emoji": True}},
         *parts,
-        *([buttons(incident, pressed, can_undo(incident))] if form.buttons else []),
+        *([buttons(incident, pressed, form.site.cluster, undoable=can_undo(incident))] if form.buttons else []),
         *([{"type": "context", "elements": [mrkdwn(who)]}] if (who := who_pressed(incident, pressed)) else []),
         {"type": "context", "elements": [mrkdwn(f"{clip(incident.id, FIELD)} · rule {clip(incident.rule, FIELD)}")]},
         *([{"type": "context", "elements": [mrkdwn(clip(note, NOW))]}] if note else []),

@@ -19,6 +19,8 @@ _WAITING = 100
 """Presses that wait at most; Slack tells people of one more that it failed."""
 _MEMBERS_FOR = 60.0
 """Seconds for which the members of a user group are not asked for again."""
+_LONGEST = 30.0
+"""Seconds for a command."""
 _ANSWER = 2900
 _USER = re.compile(r"[UW][A-Z0-9]{2,20}")
 
@@ -28,11 +30,15 @@ class NotAllowed(Exception):
 
 
 class Presses:
-    """`pressed` is called with each press that was carried out; it says whether the message is brought up to date for that.
-    Where it is not, because another replica tells of the incident, it is edited here."""
+    """`cluster` is the name of ours: with one app for two healers, Slack gives a press to either.
 
-    def __init__(self, settings: SlackSettings, pressed: Callable[[Press], bool]) -> None:
+    `pressed` is called with each press that was carried out; it says whether the message is brought up to date for that. Where it
+    is not, because another replica tells of the incident, the message is edited here.
+    """
+
+    def __init__(self, settings: SlackSettings, cluster: str, pressed: Callable[[Press], bool]) -> None:
         self._allowed = settings.allowed
+        self._cluster = cluster
         self._pressed = pressed
         self._waiting: asyncio.Queue[Press] = asyncio.Queue(_WAITING)
         self._members: dict[str, tuple[float, frozenset[str]]] = {}
@@ -52,7 +58,12 @@ class Presses:
         while True:
             press = await self._waiting.get()
             try:
-                said = await self._carry_out(slack, press)
+                async with asyncio.timeout(_LONGEST):
+                    said = await self._carry_out(slack, press)
+            except TimeoutError:
+                self._note(press, "unknown", "no answer in time")
+                await self._answer(slack, press, f"{press.verb}: no answer within {_LONGEST:g} s: look whether it was done")
+                continue
             except (CommandRefused, NotAllowed) as error:
                 self._note(press, "refused", str(error))
                 await self._answer(slack, press, f"{press.verb}: {error}")
@@ -63,6 +74,11 @@ class Presses:
             await self._answer(slack, press, said)
 
     async def _carry_out(self, slack: SlackCall, press: Press) -> str:
+        if press.target.cluster != self._cluster:
+            other = press.target.cluster or "without a name"
+            raise CommandRefused(
+                f"this button is of the healer of another cluster ({other}): give each healer a Slack app of its own"
+            )
         await self._check(slack, press)
         commands, target = self.commands, press.target
         if commands is None:
@@ -115,8 +131,8 @@ class Presses:
             self._log.warning("a message still shows a button that was pressed", by=press.by, error=str(error))
 
     async def _answer(self, slack: SlackCall, press: Press, text: str) -> None:
-        """Tell the person alone."""
-        message = {"channel": press.channel, "user": press.user, "text": clip(text, _ANSWER), "thread_ts": press.ts}
+        """Tell the person alone: in the channel, for in a thread only those see it who have it open."""
+        message = {"channel": press.channel, "user": press.user, "text": clip(text, _ANSWER)}
         try:
             await slack("chat.postEphemeral", message, dict)
         except (RetryLater, SlackRefusal) as error:

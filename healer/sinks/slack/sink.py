@@ -76,7 +76,7 @@ class SlackSink:
         self._token = SecretFile(settings.token_file)
         self._channels = Channels(self.name, settings.channel, meters.usable)
         self._threads = Threads(self.name, settings, form, self._channels, memory, meters, clock)
-        self._presses = Presses(settings, self._threads.press)
+        self._presses = Presses(settings, site.cluster, self._threads.press)
         self._app_token = None if settings.app_token_file is None else SecretFile(settings.app_token_file)
         self._signing = None if settings.signing_secret_file is None else SecretFile(settings.signing_secret_file)
         self._served = asyncio.Event()

@@ -42,6 +42,7 @@ class Bench:
         *,
         sleep: Sleep = asyncio.sleep,
         clock: Callable[[], float] | None = None,
+        site: Site | None = None,
         **settings: Any,
     ) -> None:
         self.slack = slack
@@ -49,7 +50,7 @@ class Bench:
         options = {"channel": "#default", "backoff": 0.01, "backoff_most": 0.02, "reconsider": 0.02, "settle": 0.0} | settings
         known = SlackSettings.model_validate({"token_file": token_file, "base_url": slack.url, **options})
         further = {} if clock is None else {"clock": clock}
-        self.sink = SlackSink(known, Site(), SinkMeters(self.registry), memory or ProcessMemory(), sleep=sleep, **further)
+        self.sink = SlackSink(known, site or Site(), SinkMeters(self.registry), memory or ProcessMemory(), sleep=sleep, **further)
 
     def count(self, outcome: str) -> float:
         return self.registry.get_sample_value("healer_notifications_total", {"sink": "slack", "outcome": outcome}) or 0.0

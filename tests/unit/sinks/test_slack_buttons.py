@@ -19,6 +19,7 @@ from healer.model.incident import Incident, State
 from healer.secret import SecretFile
 from healer.sinks.commands import CommandRefused, PostRefused
 from healer.sinks.memory import ProcessMemory
+from healer.sinks.site import Site
 from healer.sinks.slack.buttons import Press, parse_press
 from healer.sinks.slack.interactions import INTERACTIONS, Interactions
 from healer.sinks.slack.message import SlackForm, render
@@ -188,6 +189,24 @@ async def test_nobody_else_may_press(slack: FakeSlack, token_file: Path) -> None
     assert "you (U0BOB000000) are not allowed to" in slack.whispers[0][1]
     assert "Slack does not say who is in the user group S0GROUP0000 (no_such_subteam)" in slack.whispers[1][1]
     assert "Undo" in shown(slack)
+
+
+async def test_a_button_of_another_clusters_healer_does_nothing_here(slack: FakeSlack, token_file: Path) -> None:
+    """Two healers with one Slack app: Slack gives a press to either, and both have a deployment of that name."""
+    there, _ = bench(slack, token_file)
+    async with there.running():
+        there.sink.tell(asking())
+        assert await there.sink.flush(10)
+    app_token = token_file.with_name("app-token")
+    here = Bench(slack, token_file, site=Site(cluster="prod-eu-2"), app_token_file=app_token, allow=ANN)
+    commands = Commands()
+    here.sink.use(commands)
+    async with here.running():
+        await slack.press(CHANNEL, 0, "Pause", ANN)
+        await slack.wait_for(lambda s: len(s.whispers) == 1)
+    assert commands.asked == []
+    assert "this button is of the healer of another cluster (without a name)" in slack.whispers[0][1]
+    assert "Pause" in shown(slack)
 
 
 async def test_a_member_of_a_group_that_is_allowed_may(slack: FakeSlack, token_file: Path) -> None:

@@ -54,13 +54,16 @@ async def test_what_needs_a_human_is_never_folded(slack: FakeSlack, token_file: 
         assert await bench.sink.flush(10)
         bench.sink.tell(then(incident("new"), State.ESCALATED, "spent"))
         bench.sink.tell(then(incident("incident-4"), State.ESCALATED, "spent"))
+        bench.sink.tell(then(incident("storm"), State.WAITING, "holding until the storm has passed: a human is needed"))
         assert await bench.sink.flush(10)
         bench.sink.tell(incident("incident-5"))
         assert await bench.sink.flush(10)
     own = [
-        message for message in slack.messages[CHANNEL] if message.metadata["event_payload"]["incident"] in ("new", "incident-4")
+        message
+        for message in slack.messages[CHANNEL]
+        if message.metadata["event_payload"]["incident"] in ("new", "incident-4", "storm")
     ]
-    assert [[reply.broadcast for reply in message.replies] for message in own] == [[False, True]] * 2
+    assert [[reply.broadcast for reply in message.replies] for message in own] == [[False, True]] * 3
     (message,) = shared(slack)
     assert message.text == ":ocean: 2 more incidents in a short time: 2 not over, 0 over"
 
