@@ -23,6 +23,8 @@ HEADER, FIELD, NOW, LIST, LINE, TEXT = 150, 500, 1500, 2500, 300, 3000
 """Characters in a header, a field, the reason, a list of lines, a line's free text, the text of a message."""
 TARGETS = 10
 """Targets that the message shows."""
+_LINKS = ("page", "runbook", "dashboard", "alert")
+"""The links that help most, in this order."""
 
 Block = dict[str, Any]
 
@@ -131,7 +133,14 @@ def _gaps(incident: Incident, form: SlackForm, short: Callable[[str, int], str],
 
 
 def _links(incident: Incident, form: SlackForm) -> list[str]:
-    return [f"<{link.replace('&', '&amp;')}|{name}>" for name, link in site_links(form.site, incident).items()]
+    """As many links as one element holds: a link that is cut leads nowhere. Those that help first come first."""
+    found = site_links(form.site, incident)
+    links = (f"<{found[name].replace('&', '&amp;')}|{name}>" for name in dict.fromkeys((*_LINKS, *found)) if name in found)
+    shown: list[str] = []
+    for link in links:
+        if sum(map(len, shown)) + len(link) <= LIST:
+            shown.append(link)
+    return shown
 
 
 def _steps(incident: Incident) -> list[str]:

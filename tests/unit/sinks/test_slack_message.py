@@ -151,3 +151,17 @@ def test_the_message_says_what_the_rule_asked_and_where_to_read_on() -> None:
     assert "<http://prometheus:9090/graph?a=1&amp;b=2|alert>" in said
     assert "<https://healer.example.com/#/incidents/production/slow-1|page>" in said
     assert "Why this answer" not in "\n".join(texts(render(incident())))
+
+
+def test_links_that_are_too_long_for_one_element_are_left_out_whole() -> None:
+    """An ordinary link to Grafana has a thousand characters: with two of them Slack would refuse the whole message."""
+    long = "https://example.com/?" + "x" * 1_900
+    told = replace(
+        incident("slow-1"), background=Background(links={"alert": long, "dashboard": long, "runbook": "https://r.example.com"})
+    )
+    site = Site(page="https://healer.example.com")
+    message = render(told, "", SlackForm(site))
+    (links,) = [text for text in texts(message) if "|runbook>" in text]
+    assert links.startswith("<https://healer.example.com/#/incidents/production/slow-1|page> · <https://r.example.com|runbook>")
+    assert (f"<{long}|dashboard>" in links, "|alert>" in links) == (True, False)
+    assert len(links) <= 3000
