@@ -60,6 +60,8 @@ class Row:
     trouble: Trouble
     action: str
     holds: tuple[Hold, ...]
+    then: tuple[str, ...] = ()
+    """The actions of its later steps, when the ones before have not helped."""
     also: tuple[Trouble, ...] = ()
     """The troubles by its other names (another alert, another condition), to which it gives the same answer."""
 
@@ -92,13 +94,18 @@ def brief(other: Trouble) -> Hold:
 
 
 def evicts(rule: str, trouble: Trouble, *holds: Hold) -> Row:
-    """A rule that takes the pod."""
-    return Row(rule, trouble, "evict", (*holds, ROLLOUT))
+    """A rule that takes the pod, and calls people when its successor is sick as well."""
+    return Row(rule, trouble, "evict", (*holds, ROLLOUT), ("page",))
+
+
+def single(row: Row) -> Row:
+    """It has no second step: people are told when the first does not help."""
+    return replace(row, then=())
 
 
 def asks(rule: str, trouble: Trouble, action: str, *holds: Hold) -> Row:
-    """A rule that changes the workload when a human approves."""
-    return Row(rule, trouble, action, (UNASKED, *holds))
+    """A rule that changes the workload when a human approves, and calls people when that does not help."""
+    return Row(rule, trouble, action, (UNASKED, *holds), ("page",))
 
 
 def pages(rule: str, trouble: Trouble, *holds: Hold) -> Row:
@@ -120,13 +127,14 @@ def by(row: Row, *troubles: Trouble) -> Row:
 
 def _tensorflow_serving() -> Iterator[Row]:
     pack = "tensorflow-serving"
-    yield evicts(f"{pack}/crash-loop", crashing(), STORM, brief(crashing(1)))
-    yield evicts(f"{pack}/restarting", RESTARTING, STORM, LAST, instead("out of memory", out_of_memory(3), UNMET))
-    yield evicts(f"{pack}/not-ready", UNREADY, STORM, SHORT)
-    yield by(evicts(f"{pack}/image-pull", waiting("ImagePullBackOff"), STORM, SHORT), waiting("ErrImagePull"))
-    yield by(evicts(f"{pack}/slow", alerted("TFServingLatencyHigh"), STORM, LAST), alerted("HighLatency"))
-    yield evicts(f"{pack}/failing", alerted("TFServingErrorsHigh"), STORM, LAST)
-    down = evicts(f"{pack}/down", alerted_down("TFServingDown"), STORM, instead(READY, alerted("TFServingDown"), UNMET))
+    yield single(evicts(f"{pack}/crash-loop", crashing(), STORM, brief(crashing(1))))
+    yield single(evicts(f"{pack}/restarting", RESTARTING, STORM, LAST, instead("out of memory", out_of_memory(3), UNMET)))
+    yield single(evicts(f"{pack}/not-ready", UNREADY, STORM, SHORT))
+    yield by(single(evicts(f"{pack}/image-pull", waiting("ImagePullBackOff"), STORM, SHORT)), waiting("ErrImagePull"))
+    yield by(single(evicts(f"{pack}/slow", alerted("TFServingLatencyHigh"), STORM, LAST)), alerted("HighLatency"))
+    yield single(evicts(f"{pack}/failing", alerted("TFServingErrorsHigh"), STORM, LAST))
+    seen = instead(READY, alerted("TFServingDown"), UNMET)
+    down = single(evicts(f"{pack}/down", alerted_down("TFServingDown"), STORM, seen))
     yield by(down, alerted_down("ModelServiceDown"))
     yield asks(f"{pack}/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
     yield asks(f"{pack}/version-failing", alerted_workload("TFServingVersionFailing"), "rollback")
@@ -145,10 +153,10 @@ def _vllm() -> Iterator[Row]:
     yield evicts("vllm/engine-stalled", alerted("VllmEngineStalled"), STORM, LAST)
     yield evicts("vllm/failing", alerted("VllmErrorsHigh"), STORM, LAST)
     yield evicts("vllm/engine-dead", crashing(), STORM, SHORT, once)
-    yield evicts("vllm/down", alerted_down("VllmDown"), STORM, instead(READY, alerted("VllmDown"), UNMET))
+    yield single(evicts("vllm/down", alerted_down("VllmDown"), STORM, instead(READY, alerted("VllmDown"), UNMET)))
     yield evicts("vllm/weights-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING, KILLED)
-    yield evicts("vllm/not-ready", UNREADY, STORM, SHORT)
-    yield by(evicts("vllm/image-pull", waiting("ErrImagePull"), STORM, SHORT), waiting("ImagePullBackOff"))
+    yield single(evicts("vllm/not-ready", UNREADY, STORM, SHORT))
+    yield by(single(evicts("vllm/image-pull", waiting("ErrImagePull"), STORM, SHORT)), waiting("ImagePullBackOff"))
     yield asks("vllm/saturated", alerted_workload("VllmSaturated"), "scale")
     yield asks("vllm/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
     yield asks("vllm/version-failing", alerted_workload("VllmVersionFailing"), "rollback")
@@ -162,10 +170,10 @@ def _sglang() -> Iterator[Row]:
     yield evicts("sglang/engine-stalled", alerted("SglangEngineStalled"), STORM, LAST)
     yield evicts("sglang/failing", alerted("SglangErrorsHigh"), STORM, LAST)
     yield evicts("sglang/engine-dead", crashing(), STORM, SHORT, once)
-    yield evicts("sglang/down", alerted_down("SglangDown"), STORM, instead(READY, alerted("SglangDown"), UNMET))
+    yield single(evicts("sglang/down", alerted_down("SglangDown"), STORM, instead(READY, alerted("SglangDown"), UNMET)))
     yield evicts("sglang/weights-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING, KILLED)
-    yield evicts("sglang/not-ready", UNREADY, STORM, SHORT)
-    yield by(evicts("sglang/image-pull", waiting("ErrImagePull"), STORM, SHORT), waiting("ImagePullBackOff"))
+    yield single(evicts("sglang/not-ready", UNREADY, STORM, SHORT))
+    yield by(single(evicts("sglang/image-pull", waiting("ErrImagePull"), STORM, SHORT)), waiting("ImagePullBackOff"))
     yield asks("sglang/saturated", alerted_workload("SglangSaturated"), "scale")
     yield asks("sglang/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
     yield asks("sglang/version-failing", alerted_workload("SglangVersionFailing"), "rollback")
@@ -177,10 +185,10 @@ def _sglang() -> Iterator[Row]:
 def _triton() -> Iterator[Row]:
     yield evicts("triton/failing", alerted("TritonFailuresHigh"), STORM, LAST)
     yield evicts("triton/crash-loop", crashing(), STORM, SHORT, instead("out of memory", out_of_memory(3), UNMET))
-    yield evicts("triton/down", alerted_down("TritonDown"), STORM, instead(READY, alerted("TritonDown"), UNMET))
+    yield single(evicts("triton/down", alerted_down("TritonDown"), STORM, instead(READY, alerted("TritonDown"), UNMET)))
     yield evicts("triton/repository-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING, KILLED)
-    yield evicts("triton/not-ready", UNREADY, STORM, SHORT)
-    yield by(evicts("triton/image-pull", waiting("ImagePullBackOff"), STORM, SHORT), waiting("ErrImagePull"))
+    yield single(evicts("triton/not-ready", UNREADY, STORM, SHORT))
+    yield by(single(evicts("triton/image-pull", waiting("ImagePullBackOff"), STORM, SHORT)), waiting("ErrImagePull"))
     yield asks("triton/saturated", alerted_workload("TritonSaturated"), "scale")
     yield asks("triton/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)
     yield asks("triton/version-failing", alerted_workload("TritonVersionFailing"), "rollback")
@@ -196,8 +204,8 @@ def _kserve() -> Iterator[Row]:
     yield by(failing, *map(alerted, ("KServeErrorsHigh", "SglangErrorsHigh", "TritonFailuresHigh", "TFServingErrorsHigh")))
     yield evicts("kserve/crash-loop", crashing(), STORM, SHORT, instead("out of memory", out_of_memory(3), UNMET))
     yield evicts("kserve/storage-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING, KILLED)
-    yield evicts("kserve/not-ready", UNREADY, STORM, SHORT)
-    yield by(evicts("kserve/image-pull", waiting("ImagePullBackOff"), STORM, SHORT), waiting("ErrImagePull"))
+    yield single(evicts("kserve/not-ready", UNREADY, STORM, SHORT))
+    yield by(single(evicts("kserve/image-pull", waiting("ImagePullBackOff"), STORM, SHORT)), waiting("ErrImagePull"))
     yield pages("kserve/bad-rollout", of_workload("ProgressDeadlineExceeded"), SHORT)
     version_failing = pages("kserve/version-failing", alerted_workload("VllmVersionFailing"), one)
     others = ("KServeVersionFailing", "SglangVersionFailing", "TritonVersionFailing", "TFServingVersionFailing")
@@ -219,7 +227,7 @@ def _gpu() -> Iterator[Row]:
     application, device, unknown = (alerted("GpuXidError", xid=number) for number in ("31", "79", "999"))
     yield evicts("gpu/device-unhealthy", DEVICE_UNHEALTHY, STORM, SHORT)
     yield evicts("gpu/xid-application", application, STORM, LAST, instead("the device is at fault", device, UNMET))
-    yield pages("gpu/xid-device", device, instead("a number that nobody knows", unknown, UNMET))
+    yield replace(pages("gpu/xid-device", device, instead("a number that nobody knows", unknown, UNMET)), then=("evict",))
     broken = pages("nodes-gpu/node-broken", on_node("AcceleratedHardwareReady"), SHORT)
     yield by(broken, *map(on_node, NODE_CONDITIONS))
     yield pages("gpu/xid-unknown", unknown, instead("the device is at fault", device, UNMET))
@@ -242,7 +250,8 @@ def _models() -> Iterator[Row]:
     for pack, loads in (("models-tensorflow-serving", "stuck-loading"), ("models-triton", "stuck-loading")):
         rule = f"{pack}/{loads}"
         serves = instead("it still serves another version", asked("ModelStuckLoading"), UNMET)
-        yield evicts(rule, asked("ModelStuckLoading", ready=False), STORM, serves)
+        then = ("pinModelVersion", "page") if pack == "models-tensorflow-serving" else ("page",)
+        yield replace(evicts(rule, asked("ModelStuckLoading", ready=False), STORM, serves), then=then)
         rule = f"{pack}/not-available"
         yield evicts(rule, asked("ModelNotAvailable"), STORM, SHORT, LAST)
     for rule, condition in (("version-failed", "ModelVersionFailed"), ("version-missing", "ModelVersionMissing")):
@@ -270,7 +279,7 @@ def _canary() -> Iterator[Row]:
     for ruleset in ("canary", "canary-vllm", "canary-sglang", "canary-triton", "canary-kserve"):
         rule = f"{ruleset}/bad-canary"
         unknown = instead("no verdict", judged("UnknownVerdict"), "UnknownVerdict")
-        yield Row(rule, judged("BadCanary"), "shiftTraffic", (unknown,))
+        yield Row(rule, judged("BadCanary"), "shiftTraffic", (unknown,), ("page",))
 
 
 ROWS = (
