@@ -92,7 +92,7 @@ def test_it_takes_its_next_step_when_one_has_not_helped(row: Row) -> None:
         d.wait(step.verify.within + _rule(row).when.held_for + 700)
     acts = [act for act in d.acts if act.incident.rule == row.rule]
     steps = [(act.step, act.action) for act in acts]
-    # A step that needs the nodes, which this world has not, is refused by its name: "a human is needed: evict: healer does not..."
+    # A step that needs the nodes, which this world has not, is refused by its name: "a human is needed: evict: healer ..."
     history = [entry for incident in d.incidents.values() for entry in incident.history]
     steps += [(e.step, e.reason.text.split(": ")[1]) for e in history if e.reason.code == "NodeUnseen" and e.step is not None]
     assert steps == [*enumerate((row.action, *row.then))]
