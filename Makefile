@@ -131,7 +131,7 @@ lab: $(VENV)/development ## Serve a lab cluster until Ctrl-C, and print its URL 
 .PHONY: lock
 lock: $(VENV)/development ## Write the lock files anew from pyproject.toml (UPGRADE=1: with newer versions)
 	@$(COMPILE) pyproject.toml -o deploy/requirements.lock
-	@$(COMPILE) pyproject.toml --extra apprise -c deploy/requirements.lock -o deploy/extras.lock
+	@$(COMPILE) pyproject.toml --extra apprise --extra otel -c deploy/requirements.lock -o deploy/extras.lock
 	@echo hatchling | $(COMPILE) - -o deploy/build.lock
 	@$(COMPILE) pyproject.toml --extra dev -c deploy/requirements.lock -c deploy/build.lock -o .ci/requirements.lock
 

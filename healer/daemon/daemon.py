@@ -55,6 +55,7 @@ from healer.sinks.error_boundary import ErrorBoundary
 from healer.sinks.group import Sinks
 from healer.sinks.memory import Memory
 from healer.sinks.registry import build, wanted
+from healer.sinks.tracing import Sampler, TracingSettings
 from healer.sources.base import Pushed, WebhookContext, sources
 from healer.sources.canary.canary import missing_route
 from healer.workloads.registry import WORKLOADS
@@ -100,6 +101,9 @@ class Daemon:
         self._metrics = Metrics()
         self._metrics.use(rulebook.by_name)
         self._metrics.cap(Mode(settings.mode))
+        for section in settings.sinks.values():
+            if isinstance(section, TracingSettings):
+                self._metrics.traced(Sampler(section, settings.site).exemplar)
         if watchers.lines_dropped is not None:
             self._metrics.lines_dropped(watchers.lines_dropped)
         self._journal: Journal = MemoryJournal(settings.journal.keep)

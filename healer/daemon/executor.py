@@ -166,7 +166,7 @@ class Executor:
     def _before_sending(self, act: Act) -> Outcome | None:
         if not self._is_leader():
             return Outcome(OutcomeKind.DEFERRED, "NotLeading", f"the lease is lost: {act.action} was not sent, nothing was done")
-        self._metrics.reaction(max(0.0, self._api.clock.wall() - act.seen_at))
+        self._metrics.reaction(max(0.0, self._api.clock.wall() - act.seen_at), act.incident)
         return None
 
 

@@ -33,6 +33,10 @@ _OTHER = "other"
 """The name of all alerts that no rule is about: a sender can call them what he likes."""
 
 
+def _untraced(_: Incident) -> None:
+    """No exemplar."""
+
+
 class Metrics:
     """All metrics of one daemon, in a registry of its own."""
 
@@ -40,6 +44,7 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)
+        self._exemplar: Callable[[Incident], dict[str, str] | None] = _untraced
         self._signals = counter("healer_signals", "Signals that the engine took.", ["source", "name"])
         self._incidents = gauge("healer_incidents", "Incidents, by state.", ["rule", "mode", "state"])
         self._of_actions(counter)
@@ -147,6 +152,10 @@ class Metrics:
         name = signal.name if known or not TRIGGERS[signal.source].pushed else _OTHER
         self._signals.labels(signal.source, name).inc()
 
+    def traced(self, exemplar: Callable[[Incident], dict[str, str] | None]) -> None:
+        """Give the histograms exemplars: the trace of an incident, where there is one."""
+        self._exemplar = exemplar
+
     def begin_leadership(self) -> None:
         """Forget the incidents counted: those of the journal are told anew."""
         self._incidents.clear()
@@ -169,7 +178,7 @@ class Metrics:
         self._incidents.labels(self._rule(incident.rule), _mode(incident), incident.state).inc()
         self._states[incident.id] = incident.state
         if incident.state is State.HEALED and before is not None:  # else an earlier term has counted it
-            self._healing.observe(incident.changed_at - incident.opened_at)
+            self._healing.observe(incident.changed_at - incident.opened_at, self._exemplar(incident))
         if incident.state is State.CLOSED:
             del self._states[incident.id]
 
@@ -189,9 +198,9 @@ class Metrics:
         """An Event about an action was posted, was refused, or was one too many."""
         self._object_events.labels(outcome).inc()
 
-    def reaction(self, seconds: float) -> None:
-        """An action was sent so long after its signal was seen."""
-        self._reaction.observe(seconds)
+    def reaction(self, seconds: float, incident: Incident) -> None:
+        """An action for an incident was sent so long after its signal was seen."""
+        self._reaction.observe(seconds, self._exemplar(incident))
 
     def alertmanager(self, answered: bool) -> None:
         """Alertmanager was asked what fires; where there are several, all of them answered or not."""

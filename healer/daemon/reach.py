@@ -69,11 +69,12 @@ def delivery_problems(rules: Iterable[BoundRule], sections: Mapping[str, SinkSet
 
 def _untold(rules: Iterable[BoundRule], sections: Mapping[str, SinkSettings]) -> Iterator[str]:
     """Rules that name nobody, while the sinks that are set up take their severity from none such."""
-    if not any(section.enabled for section in sections.values()):
+    sections = {name: section for name, section in sections.items() if section.enabled and section.reaches_people}
+    if not sections:
         return
     told = {severity for section in sections.values() for severity in section.by_default}
     for severity in sorted({str(bound.rule.severity) for bound in rules if not bound.rule.notify} - told):
-        knobs = ", ".join(f"{PREFIX}{name}__SEVERITIES".upper() for name, section in sections.items() if section.enabled)
+        knobs = ", ".join(f"{PREFIX}{name}__SEVERITIES".upper() for name in sections)
         yield (
             f"rules without notify have the severity {severity}, and no sink tells it by default: nobody is told; name "
             f"somebody in their notify, or set a default target and its severities ({knobs})"

@@ -24,6 +24,8 @@ class SinkSettings(Section):
 
     required: ClassVar[tuple[str, ...]] = ()
     """The fields without which it tells nobody."""
+    reaches_people: ClassVar[bool] = True
+    """Whether it tells people, and not machines alone."""
 
     @property
     def enabled(self) -> bool:

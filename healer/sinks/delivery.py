@@ -374,4 +374,4 @@ class DeliverySink(ABC, Generic[M]):
     def _say_once(self, target: str, problem: str, incident: Incident) -> None:
         if (target, problem) not in self._said and len(self._said) < self._pace.capacity:
             self._said.add((target, problem))
-            self._log.error("people are not told", target=target, problem=problem, incident=incident.id)
+            self._log.error("a message is not taken", target=target, problem=problem, incident=incident.id)

@@ -10,6 +10,7 @@ from healer.sinks.base import Sink, SinkMeters
 from healer.sinks.commands import PeopleCommands, SignedReceiver, TakesCommands
 from healer.sinks.error_boundary import ErrorBoundary
 from healer.sinks.log import LogSink
+from healer.sinks.tracing import TracingSink
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Sinks:
 
     @property
     def reach_people(self) -> bool:
-        """Whether any sink but the log is there."""
-        return any(not isinstance(member.sink, LogSink) for member, _ in self._members)
+        """Whether any sink but the log and the traces is there."""
+        return any(not isinstance(member.sink, LogSink | TracingSink) for member, _ in self._members)
 
     def tell(self, incident: Incident) -> None:
         """Tell every sink that it is addressed to."""

@@ -19,6 +19,7 @@ from healer.sinks.site import Site
 from healer.sinks.slack.settings import CHANNEL, SlackSettings
 from healer.sinks.slack.sink import SlackSink
 from healer.sinks.slack.try_out import try_out
+from healer.sinks.tracing import TracingSettings, TracingSink
 from healer.sinks.webhook.settings import WEBHOOK, WebhookSettings
 from healer.sinks.webhook.sink import WebhookSink
 
@@ -58,6 +59,7 @@ SINKS: dict[str, SinkKind[Any]] = {
     "log": SinkKind(LogSettings, lambda settings, site, meters, memory: LogSink(settings, meters)),
     "slack": SinkKind(SlackSettings, SlackSink, CHANNEL, try_out),
     "pagerduty": SinkKind(PagerDutySettings, PagerDutySink, SERVICE),
+    "tracing": SinkKind(TracingSettings, TracingSink),
     "apprise": SinkKind(AppriseSettings, AppriseSink, TAG),
     "webhook": SinkKind(WebhookSettings, WebhookSink, WEBHOOK),
 }

@@ -293,7 +293,7 @@ async def test_a_wrong_key_is_said_once_counted_and_told_by_the_default_service(
     assert pager.events == [("trigger", ALERT)], "the default service stands in, once"
     assert paging.usable("sre") == 0
     assert paging.count("failed") >= 2
-    (said,) = [line for line in logs if line["event"] == "people are not told"]
+    (said,) = [line for line in logs if line["event"] == "a message is not taken"]
     assert "Invalid routing key" in said["problem"]
     assert "put the integration key" in said["problem"]
     assert "not-a-key" not in str(logs)

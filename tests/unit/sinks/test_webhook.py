@@ -197,7 +197,7 @@ async def test_a_refusal_is_said_once_with_what_to_do_and_told_by_the_default_we
                 await told.settled()
         assert len(other.taken) == 1
     assert (len(there.came), len(there.taken), told.count("failed")) == (3, 1, 2)
-    (said,) = [line["problem"] for line in logs if line["event"] == "people are not told"]
+    (said,) = [line["problem"] for line in logs if line["event"] == "a message is not taken"]
     assert said == f"{problem}: look at the URL, the secrets and the template of webhook:bus"
     assert "evil" not in str(logs)
 
