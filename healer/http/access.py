@@ -14,7 +14,7 @@ from healer.http.answer import Handler, Refused
 from healer.http.certificate import names
 from healer.http.clients import Address, client, from_loopback, names_loopback, one_client, within
 from healer.http.forward import SUFFIX
-from healer.http.rate import ClientRates, Rates
+from healer.http.rate import ClientRates
 from healer.http.refusals import Objection
 from healer.http.reviews import Reviewer, ReviewError
 from healer.secret import SecretError, TokenFiles
@@ -48,7 +48,7 @@ class Door:
         """Raises Refused for a client whose network is not answered, or that asks too often: for what holds no data."""
         address = client(request, self._settings.trusted_proxies)
         self._check_network(address)
-        self._count(self._rates.let_in, one_client(address))
+        self._put_off(self._rates.let_in.wait(one_client(address)))
 
     async def check(self, request: web.Request) -> str:
         """The user of Kubernetes that a request is from, "" for others. Raises Refused unless the request is allowed."""
@@ -57,10 +57,10 @@ class Door:
         try:
             who = await self._who(request, address)
         except Refused as refused:
-            if refused.status in _NOT_LET_IN:
-                self._count(self._rates.refused, one_client(address))
+            if refused.status in _NOT_LET_IN or isinstance(refused.__cause__, ReviewError):
+                self._put_off(self._rates.refused.wait(one_client(address)))
             raise
-        self._count(self._rates.let_in, who)
+        self._put_off(self._rates.let_in.wait(who))
         return who[1] if isinstance(who[1], str) else ""
 
     async def _who(self, request: web.Request, address: Address) -> tuple[Hashable, Hashable]:
@@ -95,8 +95,8 @@ class Door:
                 objection=Objection(self._kind, "network"),
             )
 
-    def _count(self, rates: Rates, who: Hashable) -> None:
-        wait = rates.wait(who)
+    def _put_off(self, wait: float) -> None:
+        """Refuse a request, if its client is to wait."""
         if wait:
             # Alertmanager sends again at once after 5xx alone: its notify/webhook names no other RetryCodes.
             again = HTTPStatus.SERVICE_UNAVAILABLE if self._kind == "webhook" else HTTPStatus.TOO_MANY_REQUESTS
@@ -134,8 +134,12 @@ class Door:
             self._log.error("requests are refused: no token to compare with", endpoint=self._kind, error=str(error))
             unknown = error
         try:
-            if self._reviewer is not None and given and (user := await self._reviewer.user(given, *_asked_for(request), source)):
-                return user
+            if self._reviewer is not None and given:
+                asked = _asked_for(request)
+                if not self._reviewer.knows(given, *asked):  # whoever is refused too often causes no more reviews
+                    self._put_off(self._rates.refused.look(source))
+                if user := await self._reviewer.user(given, *asked, source):
+                    return user
         except ReviewError as error:
             self._log.error("a token of Kubernetes is refused: it cannot be reviewed", endpoint=self._kind, error=str(error))
             unknown = error

@@ -1,7 +1,7 @@
 """Reviews of tokens that wait for their turn, in lanes that take turns: whoever asks much waits behind the own reviews alone."""
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
@@ -12,10 +12,14 @@ class Displaced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Who asks. Lanes of those who are known go before the lanes of strangers."""
+    """Who asks. Those who are known and strangers take turns; strangers alone may be made to wait.
+
+    `share`: whose part of the places and turns it uses, an address or a token that was let in. A share may have several lanes.
+    """
 
     whose: Hashable
     known: bool
+    share: Hashable
 
 
 @dataclass(eq=False, slots=True)
@@ -33,12 +37,13 @@ class Review:
 class Lanes:
     """Reviews that wait, and at most `places` futures that wait for answers.
 
-    A newcomer without a place takes one of the lane that has most, unless its own lane would then have more. Whoever is known
-    takes the place of a stranger.
+    A newcomer without a place takes one of the share that has most, unless its own share would then have more, and in its own
+    share one of the lane that has most. Whoever is known takes the place of a stranger. Turns go round the same way.
     """
 
     def __init__(self, places: int) -> None:
         self._places = places
+        self._known_was_last = False
         self._waiting: OrderedDict[Lane, deque[Review]] = OrderedDict()  # the lane whose turn it is first
         self._waiters: dict[Lane, dict[asyncio.Future[str], Review]] = {}
 
@@ -48,13 +53,18 @@ class Lanes:
 
     def take(self, strangers: bool) -> Review | None:
         """The review whose turn it is, of strangers only if they are allowed; None when there is none."""
-        lane = next((lane for lane in self._waiting if lane.known), None)
-        if lane is None and strangers:
-            lane = next(iter(self._waiting), None)
+        of_known = next((lane for lane in self._waiting if lane.known), None)
+        of_strangers = next((lane for lane in self._waiting if not lane.known), None) if strangers else None
+        # Claims of a known user cost nothing: if those went first, whoever writes them would keep all strangers out.
+        both = (of_strangers, of_known) if self._known_was_last else (of_known, of_strangers)
+        lane = both[0] or both[1]
         if lane is None:
             return None
+        self._known_was_last = lane.known
         reviews = self._waiting.pop(lane)
         review = reviews.popleft()
+        for other in [other for other in self._waiting if (other.known, other.share) == (lane.known, lane.share)]:
+            self._waiting.move_to_end(other)
         if reviews:
             self._waiting[lane] = reviews
         return review
@@ -92,14 +102,25 @@ class Lanes:
             del self._waiters[lane]
 
     def _give_up_one(self, newcomer: Lane) -> bool:
-        strangers = [lane for lane in self._waiters if not lane.known]
-        lanes = strangers if newcomer.known and strangers else list(self._waiters)
-        most = max(lanes, key=lambda lane: len(self._waiters[lane]))
-        displaces = newcomer.known and not most.known
-        if not displaces and len(self._waiters[most]) <= len(self._waiters.get(newcomer, ())) + 1:
+        lane = self._too_full(newcomer)
+        if lane is None:
             return False
-        waiter, review = next(reversed(self._waiters[most].items()))
+        waiter, review = next(reversed(self._waiters[lane].items()))
         self.leave(review, waiter)
         if not waiter.done():
             waiter.set_exception(Displaced())
         return True
+
+    def _too_full(self, newcomer: Lane) -> Lane | None:
+        """The lane that gives a place up to the newcomer, if there is one."""
+        has = {lane: len(waiters) for lane, waiters in self._waiters.items()}
+        strangers = [lane for lane in has if not lane.known]
+        lanes = strangers if newcomer.known and strangers else list(has)
+        shares = Counter[Hashable]()
+        for lane in lanes:
+            shares[lane.share] += has[lane]
+        (most, places), *_ = shares.most_common(1)
+        if (newcomer.known and strangers) or places > shares[newcomer.share] + 1:
+            return max((lane for lane in lanes if lane.share == most), key=has.__getitem__)
+        own = max((lane for lane in lanes if lane.share == newcomer.share), key=has.__getitem__, default=newcomer)
+        return own if has.get(own, 0) > has.get(newcomer, 0) + 1 else None

@@ -21,14 +21,25 @@ class Rates:
         """Count a request: 0 when it is allowed, otherwise the seconds until the next one is."""
         if not self._per_second:
             return 0.0
-        now = self._clock()
-        left, at = self._buckets.pop(client, (self._burst, now))
-        left = min(self._burst, left + (now - at) * self._per_second)
+        left, now = self._left(client)
+        self._buckets.pop(client, None)
         allowed = left >= 1
         self._buckets[client] = (left - allowed, now)
         if len(self._buckets) > self._clients:
             self._buckets.popitem(last=False)
         return 0.0 if allowed else (1 - left) / self._per_second
+
+    def look(self, client: Hashable) -> float:
+        """What `wait` would return, without a request that counts."""
+        if not self._per_second:
+            return 0.0
+        return max(0.0, 1 - self._left(client)[0]) / self._per_second
+
+    def _left(self, client: Hashable) -> tuple[float, float]:
+        """The requests that are left to a client, and the time."""
+        now = self._clock()
+        left, at = self._buckets.get(client, (self._burst, now))
+        return min(self._burst, left + (now - at) * self._per_second), now
 
 
 class ClientRates:

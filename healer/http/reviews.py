@@ -47,10 +47,10 @@ class _Claims(msgspec.Struct):
 class Reviewer:
     """Whose token it is, if it may be used for a request. It fails closed: without an answer of the API server, nobody comes in.
 
-    Requests with one token share one review. Reviews wait in lanes that take turns. A token that was let in before, and one that
-    claims to belong to a user who was, go first. Those of strangers have a lane an address, and one more for what cannot be a
-    token for this audience. `cache` is the time for which an answer counts, in seconds; `places` is how many requests may wait;
-    `clock` counts seconds. Tokens are kept as digests.
+    Requests with one token share one review. Reviews wait in lanes that take turns. A token that was let in before has a lane of
+    its own. One that claims to belong to a user who was has a lane for that user and its address: anybody can claim that. Those
+    of strangers have a lane an address, and one more for what cannot be a token for this audience. `cache` is the time for which
+    an answer counts, in seconds; `places` is how many requests may wait; `clock` counts seconds. Tokens are kept as digests.
     """
 
     def __init__(self, api: Api, audience: str, cache: float, places: int, clock: Callable[[], float]) -> None:
@@ -82,7 +82,7 @@ class Reviewer:
 
         Raises ReviewError.
         """
-        key: _Key = (hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest(), verb, path)
+        key = _key(token, verb, path)
         now = self._clock()
         if (known := self._accepted.get(key)) is not None and now < known[1]:
             return known[0]
@@ -110,11 +110,17 @@ class Reviewer:
             if not review.waiters and self._lanes.withdraw(review):
                 del self._open[key]
 
+    def knows(self, token: str, verb: str, path: str) -> bool:
+        """Whether the token was let in before, or is refused without a review."""
+        key, now = _key(token, verb, path), self._clock()
+        return key in self._accepted or now < self._refused.get(key, now)
+
     def _lane(self, key: _Key, token: str, source: Hashable) -> Lane:
         if key in self._accepted:
-            return Lane(key, known=True)
+            return Lane(key, known=True, share=key)
         user = _claimed(token, self._audience)
-        return Lane(user, known=True) if user in self._claimed else Lane((source, bool(user)), known=False)
+        known = user in self._claimed
+        return Lane((source, user if known else bool(user)), known=known, share=source)
 
     def _start(self) -> None:
         """Start the reviews whose turn it is, as far as the bounds allow."""
@@ -179,6 +185,10 @@ class Reviewer:
         if claimed := _claimed(review.token, self._audience):
             self._claimed.pop(claimed, None)
             _put(self._claimed, claimed, None)
+
+
+def _key(token: str, verb: str, path: str) -> _Key:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest(), verb, path
 
 
 def _put(kept: OrderedDict[K, V], key: K, value: V) -> None:

@@ -16,9 +16,11 @@ from structlog.testing import capture_logs
 from healer.http.clients import one_client
 from healer.http.health import Health
 from healer.http.rate import Rates
+from healer.http.reviews import Reviewer
 from healer.http.server import Server
 from healer.secret import SecretError, TokenFiles
 from healer.settings.http import HttpSettings
+from tests.unit.http.test_http_reviews import USER, desk
 from tests.unit.http.test_http_server import from_elsewhere
 
 HOOK = "/hook"
@@ -54,13 +56,13 @@ class Port:
 
 
 @asynccontextmanager
-async def serving(**knobs: Any) -> AsyncIterator[Port]:
+async def serving(reviewer: Reviewer | None = None, **knobs: Any) -> AsyncIterator[Port]:
     async def receive(_: bytes) -> dict[str, int]:
         return {"accepted": 1}
 
     registry = CollectorRegistry()
     settings = HttpSettings.model_validate({"host": "127.0.0.1", "port": 0, **knobs})
-    server = Server(settings=settings, webhooks={HOOK: receive}, health=Health, registry=registry)
+    server = Server(settings=settings, webhooks={HOOK: receive}, health=Health, registry=registry, reviewer=reviewer)
     async with server, aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
         yield Port(server, registry, session)
 
@@ -227,10 +229,37 @@ async def test_a_client_with_a_token_is_the_same_one_at_all_its_addresses(tokens
         assert [await port.status("webhook", token="new", session=each) for each in (None, other)] == [200, 503]
 
 
+async def test_whoever_is_refused_too_often_causes_no_more_reviews(tmp_path: Path) -> None:
+    """Also where the API server gives no answer. Whoever was let in before, or is at another address, is reviewed."""
+    now = 0.0
+    async with desk(tmp_path, clock=lambda: now) as at:
+        knobs = {"token_review": ["webhook"], "rate_per_minute": 1, "rate_burst": 2}
+        for known in ("valid", "other"):
+            at.lab.reviews.add_token(known, USER, "healer")
+        at.lab.reviews.grant(USER, "post", HOOK)
+        async with serving(reviewer=at.reviewer, **knobs) as port, from_elsewhere(port.port) as other:
+            assert await port.status("webhook", token="valid") == 200
+            assert [await port.status("webhook", token=f"junk-{number}") for number in range(2)] == [401, 401]
+            asked = at.reviewed()
+            assert [await port.status("webhook", token=f"junk-{number}") for number in range(2, 9)] == [503] * 7
+            assert (at.reviewed(), port.denied("webhook", "rate")) == (asked, 7)
+            now = 61.0  # the answer counts no more; the port has a clock of its own
+            assert await port.status("webhook", token="valid") == 200
+            assert await port.status("webhook", token="other") == 503, "a new one, at the address of those who are refused"
+            assert at.reviewed() == asked + 1
+            at.lab.forbid("create", "tokenreviews")
+            assert [await port.status("webhook", token=f"junk-{number}", session=other) for number in range(10, 12)] == [503] * 2
+            assert port.denied("webhook", "unavailable") == 2
+            at.lab.allow("create", "tokenreviews")
+            asked = at.reviewed()
+            assert await port.status("webhook", token="junk-12", session=other) == 503
+            assert at.reviewed() == asked
+
+
 def test_a_bucket_fills_at_its_rate_and_no_more_than_its_burst() -> None:
     now = 0.0
     rates = Rates(60, 3, lambda: now)
-    assert [rates.wait("a") for _ in range(4)] == [0, 0, 0, 1]
+    assert [rates.look("a"), *(rates.wait("a") for _ in range(4)), rates.look("a")] == [0, 0, 0, 0, 1, 1]
     now = 0.5
     assert rates.wait("a") == 0.5
     now = 1.0

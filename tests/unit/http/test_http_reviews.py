@@ -13,6 +13,7 @@ import pytest
 
 from healer.cluster.api import Api
 from healer.http import reviews
+from healer.http.lanes import Lane, Lanes, Review
 from healer.http.reviews import Reviewer, ReviewError
 from healer.lab import Lab
 
@@ -132,6 +133,53 @@ async def test_whoever_was_let_in_goes_before_strangers_also_with_the_next_token
             assert at.reviewed() == 6, "theirs and the three that were under way"
             displaced = [task for task in flood if task.done() and isinstance(task.exception(), ReviewError)]
             assert len(displaced) == 2, "there was no place left"
+
+
+async def test_the_next_token_waits_for_one_of_those_that_claim_its_user_at_another_address(tmp_path: Path) -> None:
+    """Anybody can write claims, and the name of Alertmanager's service account is easily guessed. All places are theirs."""
+    now = 0.0
+    first, second = token(USER, 1), token(USER, 2)
+    async with desk(tmp_path, places=20, clock=lambda: now) as at:
+        at.lab.reviews.add_token(first, USER, "healer")
+        at.lab.reviews.add_token(second, USER, "healer")
+        assert await at.user(first) == USER
+        now = 61.0
+        at.lab.faults.delay(0.02, resource="tokenreviews", times=None)
+        with contextlib.ExitStack() as stack:
+            flood = at.flood(stack, 20, "10.6.6.6", of=USER)
+            await asyncio.sleep(0)  # all places are theirs
+            assert await at.user(second, "10.0.0.1") == USER
+            assert at.reviewed() < 12, "not after all who were there first"
+            displaced = [task for task in flood if task.done() and task.exception() is not None]
+            assert [type(task.exception()) for task in displaced] == [ReviewError], "one place was made, and no more"
+
+
+async def test_whoever_claims_many_users_at_one_address_has_one_share_of_the_places_and_turns() -> None:
+    lanes = Lanes(8)
+    users = [Lane(("10.6.6.6", f"user-{number}"), known=True, share="10.6.6.6") for number in range(8)]
+    reviews = [Review(lane, "made up", "post", PATH, lane) for lane in users]
+    for review in reviews:
+        lanes.add(review)
+        assert lanes.enter(review, review.lane) is not None
+    theirs = Lane(("10.0.0.1", USER), known=True, share="10.0.0.1")
+    one, two = Review("one", "one", "post", PATH, theirs), Review("two", "two", "post", PATH, theirs)
+    for review in (one, two):
+        lanes.add(review)
+        assert lanes.enter(review, theirs) is not None
+    assert lanes.enter(reviews[0], users[0]) is None, "its share has most"
+    assert [lanes.take(True) for _ in range(4)] == [reviews[0], one, reviews[1], two]
+
+
+async def test_claims_of_a_known_user_keep_no_stranger_out() -> None:
+    lanes = Lanes(8)
+    claims = Lane(("10.6.6.6", USER), known=True, share="10.6.6.6")
+    strange = Lane(("10.0.0.1", True), known=False, share="10.0.0.1")
+    many = [Review(number, "made up", "post", PATH, claims) for number in range(3)]
+    new = Review("new", "new", "post", PATH, strange)
+    for review in (*many, new):
+        lanes.add(review)
+    assert [lanes.take(True) for _ in range(3)] == [many[0], new, many[1]]
+    assert lanes.take(False) is many[2]
 
 
 async def test_the_api_server_is_asked_at_a_bounded_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
