@@ -33,7 +33,7 @@ Options:
   --watch SECONDS         Time between two looks at the weight while the gate waits.      [10]
   --unjudged WHAT         Without a verdict in time: hold (the weight stays) or rollback. [hold]
   --again                 Give traffic to an image from which it was taken before.
-  --unguarded             Go on although no healer in the cluster guards the canary, or it is paused there.
+  --unguarded             Go on although no healer in the cluster guards the canary, or it is paused there, or that is not known.
   -h, --help              Print this text.
 
 Environment: HEALER and KUBECTL are the commands (split at spaces), by default healer and kubectl. Both read KUBECONFIG, and both
@@ -59,6 +59,7 @@ namespace=production weight=10 timeout=4h rollout_timeout=40m watch=10
 read -ra HEALER <<<"${HEALER:-healer}"
 read -ra KUBECTL <<<"${KUBECTL:-kubectl}"
 said='' # whether the end was explained
+guard='this run has not seen whether healer guards it (healer status tells)'
 
 say() { printf '%s\n' "$*" >&2; }
 end() { said=yes; say "${@:2}"; exit "$1"; }
@@ -240,7 +241,7 @@ explain() {
   local code=$?
   [[ $code -ne 0 && -z $said ]] || return 0
   if look 2>/dev/null; then
-    say "ended with exit code $code: $canary keeps $share % of the requests on $route, and healer's rule guards it." \
+    say "ended with exit code $code: $canary keeps $share % of the requests on $route, and $guard." \
       "$stable has $stable_image. Run again to go on, or take them by: rollout.sh rollback"
   else
     say "ended with exit code $code, and $route cannot be read: nothing was changed since the last line 'weight:' above"
@@ -284,6 +285,7 @@ prepare() {
   found=$("${HEALER[@]}" status "${asked[@]}" --output json) \
     || end $UNFINISHED "no healer in the cluster leads, so nobody would guard $canary. Start it, or go on by --unguarded"
   jq --raw-output '.notes // [] | .[] | "healer status: \(.)"' <<<"$found" >&2
+  # What a note says is unknown, and could be a pause of the canary, is no answer; only the pauses of other kinds may be unknown.
   # shellcheck disable=SC2016
   lacks=$(jq --raw-output --arg rule "$rule" --arg namespace "$namespace" --arg canary "$canary" '
     def paused: first(.pauses // [] | .[] | .on as $on
@@ -291,16 +293,20 @@ prepare() {
           or ($on == {kind: "Deployment", namespace: $namespace, name: $canary}))
       | "healer is paused on \($on.kind | ascii_downcase)/\($on.name)" + ([(select(.by != "") | " by \(.by)"),
           (select(.until != "") | " until \(.until)"), (select(.reason != "") | " (\(.reason))")] | join("")));
+    def elsewhere: capture("^which (?<kind>[a-z]+)s are paused is not known").kind // "" | IN("", "deployment", "namespace") | not;
+    def unread: first(.notes // [] | .[] | select(test("paused?") and (elsewhere | not)));
     def row: .rules | map(select(.name == $rule))[0];
-    paused // (if .rules == null then "?"
+    paused // (if .rules == null then "? which rules healer has cannot be read"
       elif row.mode != "enforce" then "healer has no rule \($rule) in mode enforce"
       elif row.scope.namespaces // ["*"] | any(. == "*" or . == $namespace) | not
       then "the scope of healer'"'"'s rule \($rule) has not the namespace \($namespace)"
       elif row.workloads == 0 then "healer'"'"'s rule \($rule) covers no workload (\(row.doubts // [] | join("; ")))"
-      else "" end)' <<<"$found")
+      elif row.workloads == null then "? what healer'"'"'s rule \($rule) covers is not counted yet"
+      else first(unread | "? \(.)") // "" end)' <<<"$found")
   case $lacks in
-    '') ;;
-    '?') say "healer leads, but which rules it has cannot be read (healer status tells why): see that it has $rule in mode enforce" ;;
+    '') guard="healer's rule guards it" ;;
+    '? '*) end $UNFINISHED "${lacks#? }, so that nobody knows whether healer guards $canary: it gets no requests. The lines 'healer status:' above" \
+      "tell what is unknown. Run again to go on, or go on by --unguarded" ;;
     *) end $UNFINISHED "$lacks, so that nobody would guard $canary: it gets no requests. Give healer $rules, resume it, or go on by --unguarded" ;;
   esac
 }
@@ -437,7 +443,7 @@ not_judged() {
     step_rollback
     end $UNJUDGED "not judged in time, and taken back: $stable has $stable_image and gets all requests"
   fi
-  end $UNJUDGED "not judged in time: $canary keeps $share % of the requests on $route, and healer's rule guards it." \
+  end $UNJUDGED "not judged in time: $canary keeps $share % of the requests on $route, and $guard." \
     "Run again to go on, or take them by: rollout.sh rollback"
 }
 

@@ -243,6 +243,36 @@ async def test_a_canary_on_which_healer_is_paused_or_has_no_rule_gets_no_request
     assert "healer status: which leaderworkersets are paused is not known" in printed
 
 
+async def test_a_canary_gets_no_requests_while_nobody_knows_whether_it_is_guarded(site: Open) -> None:
+    here = await site()
+    here.says("gate", 2)
+    unknown: list[dict[str, Any]] = [
+        {"rules": None, "notes": ["the rules, workloads, canaries and limits are not known: 403"]},
+        {"rules": [ROW | {"workloads": None}]},
+        {"notes": ["which deployments are paused is not known: 403"]},
+        {"notes": ["which leaderworkersets are paused is not known: 403", "which namespaces are paused is not known: 403"]},
+        {"notes": ["whether healer is paused on Lease healer in namespace healer is not known: 403"]},
+    ]
+    for each in unknown:
+        here.says("status", 0, GUARDED | each)
+        code, printed = await here.run()
+        assert (code, here.weights()) == (3, ALL), printed
+        assert f"so that nobody knows whether healer guards {CANARY}: it gets no requests" in printed.splitlines()[-1]
+        assert "guards it" not in printed
+    for _ in range(2):  # the second run finds the share given
+        code, printed = await here.run("--unguarded")
+        assert (code, here.weights()) == (2, SOME), printed
+        assert "this run has not seen whether healer guards it" in printed.splitlines()[-1]
+
+
+async def test_a_run_that_saw_the_guard_says_so_at_its_end(site: Open) -> None:
+    here = await site()
+    here.says("gate", 2)
+    code, printed = await here.run()
+    assert (code, here.weights()) == (2, SOME), printed
+    assert f"{CANARY} keeps 20 % of the requests on httproute/{ROUTE}, and healer's rule guards it." in printed.splitlines()[-1]
+
+
 INCIDENT = {
     "apiVersion": "healer.dev/v1alpha1",
     "kind": "Incident",
