@@ -16,7 +16,6 @@ from structlog.testing import capture_logs
 from healer.http.clients import one_client
 from healer.http.health import Health
 from healer.http.rate import Rates
-from healer.http.reviews import Reviewer
 from healer.http.server import Server
 from healer.secret import SecretError, TokenFiles
 from healer.settings.http import HttpSettings
@@ -56,11 +55,12 @@ class Port:
 
 
 @asynccontextmanager
-async def serving(reviewer: Reviewer | None = None, **knobs: Any) -> AsyncIterator[Port]:
+async def serving(**knobs: Any) -> AsyncIterator[Port]:
     async def receive(_: bytes) -> dict[str, int]:
         return {"accepted": 1}
 
     registry = CollectorRegistry()
+    reviewer = knobs.pop("reviewer", None)
     settings = HttpSettings.model_validate({"host": "127.0.0.1", "port": 0, **knobs})
     server = Server(settings=settings, webhooks={HOOK: receive}, health=Health, registry=registry, reviewer=reviewer)
     async with server, aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
