@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.deploy.rendered import OVERLAYS, SERVING, overlay
 from tests.support.kustomize import built
@@ -101,3 +103,43 @@ def test_components_go_together(base: str, components: list[str], tmp_path: Path
         (container,) = server["spec"]["template"]["spec"]["containers"]
         assert container["image"].endswith("-gpu")
         assert "/models" not in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+@pytest.mark.parametrize("name", ["httproute", "gpu", "vllm"])
+def test_an_image_is_pinned_by_its_digest_as_the_readme_says(name: str, tmp_path: Path) -> None:
+    """In an overlay of one's own: each server's image is the digest's, from the registry that is named, and no tag is left."""
+    (said,) = re.findall(r"```yaml\n(images:\n.*?)```", (SERVING / "README.md").read_text("utf-8"), re.DOTALL)
+    images = yaml.safe_load(said)["images"]
+    here = Path(os.path.relpath(SERVING, tmp_path.resolve()))
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [str(here / "overlays" / name)],
+        "images": images,
+    }
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(kustomization), "utf-8")
+    pinned = {each["name"]: f"{each.get('newName', each['name'])}@{each['digest']}" for each in images}
+    tagged = [container["image"] for container in _containers(name)]
+    servers = [each for each in built(tmp_path) if each["kind"] == "Deployment"]
+    found = [container["image"] for each in servers for container in each["spec"]["template"]["spec"]["containers"]]
+    assert found == [pinned[image.partition(":")[0]] for image in tagged]
+    assert all(re.fullmatch(r"[^:]+@sha256:[0-9a-f]{64}", image) for image in found)
+
+
+def test_every_door_lets_1000_requests_a_minute_through_in_bursts_of_100() -> None:
+    """By the means of each: two rules for each client of Envoy Gateway, the bucket of Envoy's own filter, nginx's burst."""
+    (policy,) = [each for each in overlay("httproute-secured") if each["kind"] == "BackendTrafficPolicy"]
+    rules = policy["spec"]["rateLimit"]["global"]["rules"]
+    assert {(rule["limit"]["requests"], rule["limit"]["unit"]) for rule in rules} == {(1000, "Minute"), (100, "Second")}
+    for rule in rules:
+        assert rule["clientSelectors"] == [{"sourceCIDR": {"type": "Distinct", "value": "0.0.0.0/0"}}], "each client has its own"
+    (envoy,) = [each for each in overlay("istio-secured") if each["kind"] == "EnvoyFilter"]
+    (patch,) = envoy["spec"]["configPatches"]
+    bucket = patch["patch"]["value"]["typed_config"]["value"]["token_bucket"]
+    assert (bucket["max_tokens"], bucket["tokens_per_fill"], bucket["fill_interval"]) == (100, round(1000 / 60), "1s")
+    (main,) = [each for each in overlay("nginx-secured") if each["metadata"]["name"] == "model" and each["kind"] == "Ingress"]
+    rate, times = (
+        int(main["metadata"]["annotations"][f"nginx.ingress.kubernetes.io/{name}"])
+        for name in ("limit-rps", "limit-burst-multiplier")
+    )
+    assert (rate, rate * times) == (round(1000 / 60), 102), "the nearest to 100 that it can say"
