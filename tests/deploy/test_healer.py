@@ -1,6 +1,10 @@
 """The overlays and examples of deploy/healer: valid, whole, and each different from the base in what it is for."""
 
+import json
+import os
+import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -126,6 +130,49 @@ def test_in_production_the_replicas_are_on_two_nodes_and_reach_only_what_they_ne
         {(each["protocol"], each["port"]) for each in rule["ports"]} for rule in egress if rule["ports"][0]["port"] in NAMES
     ]
     assert names == {(protocol, port) for protocol in ("UDP", "TCP") for port in NAMES}
+
+
+MONITORING = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+OWN_PODS = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "healer"}}}
+PORT = [{"protocol": "TCP", "port": "http"}]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_monitoring_and_healers_own_pods_reach_its_port_and_no_others(name: str) -> None:
+    """Each by its label: a peer that is left out is everybody."""
+    objects = built(FOLDER / name)
+    policy, pod = one(objects, "NetworkPolicy")["spec"], one(objects, "Deployment")["spec"]["template"]
+    assert policy["ingress"] == [{"from": [MONITORING, OWN_PODS], "ports": PORT}]
+    assert OWN_PODS["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items(), "a follower asks the leader"
+    (container,) = pod["spec"]["containers"]
+    assert "http" in {port["name"] for port in container["ports"]}
+
+
+def test_a_monitoring_namespace_of_ones_own_and_the_api_server_are_let_in_as_the_readme_says(tmp_path: Path) -> None:
+    (said,) = re.findall(r"```yaml\n(patches:\n.*?)```", (FOLDER / "README.md").read_text("utf-8"), re.DOTALL)
+    overlay = {"resources": [os.path.relpath(FOLDER / "overlays/production", tmp_path.resolve())], **yaml.safe_load(said)}
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(overlay), "utf-8")
+    objects = built(tmp_path)
+    assert list(all_faults(objects)) == []
+    there = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-monitoring"}}}
+    peers = [there, OWN_PODS, {"ipBlock": {"cidr": "192.0.2.10/32"}}]
+    assert one(objects, "NetworkPolicy")["spec"]["ingress"] == [{"from": peers, "ports": PORT}]
+
+
+def test_in_production_healer_reaches_prometheus_and_alertmanager_in_their_namespace_alone() -> None:
+    egress = one(built(FOLDER / "overlays/production"), "NetworkPolicy")["spec"]["egress"]
+    to = {port["port"]: rule.get("to") for rule in egress for port in rule["ports"] if port["port"] in (9090, 9093)}
+    assert to == {9090: [MONITORING], 9093: [MONITORING]}
+    found = [
+        each["value"]
+        for each in yaml.safe_load((FOLDER / "components/prometheus/prometheus.yaml").read_text("utf-8"))["spec"]["template"][
+            "spec"
+        ]["containers"][0]["env"]
+    ]
+    assert [(urlsplit(url).hostname, urlsplit(url).port) for url in found] == [
+        ("prometheus.monitoring", 9090),
+        ("alertmanager.monitoring", 9093),
+    ], "where components/prometheus asks"
 
 
 def test_in_production_healer_sees_nodes_and_changes_none(monkeypatch: pytest.MonkeyPatch) -> None:

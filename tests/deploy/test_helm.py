@@ -101,10 +101,27 @@ def test_the_objects_are_those_of_the_kustomization(name: str) -> None:
 
 def _reached(policy: Manifest) -> set[tuple[str, str, int]]:
     spec = policy["spec"]
-    assert spec["ingress"] == [{"ports": [{"protocol": "TCP", "port": "http"}]}]
     return {
-        (json.dumps(rule.get("to")), port["protocol"], port["port"]) for rule in spec["egress"] for port in rule.get("ports", ())
+        (json.dumps(rule.get(whom)), port["protocol"], port["port"])
+        for side, whom in (("ingress", "from"), ("egress", "to"))
+        for rule in spec[side]
+        for port in rule.get("ports", ())
     }
+
+
+def test_a_monitoring_namespace_and_peers_of_ones_own_take_the_place_of_the_usual_ones() -> None:
+    """Prometheus is let in from there and reached there; the peers are let in beside it and healer's own pods."""
+    proxy = {"ipBlock": {"cidr": "192.0.2.10/32"}}
+    given = values("production")
+    given["networkPolicy"] |= {"monitoringNamespace": "openshift-monitoring", "from": [proxy], "monitoringPorts": [9091]}
+    objects = rendered(given)
+    assert list(all_faults(objects)) == []
+    spec = one(objects, "NetworkPolicy")["spec"]
+    there = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-monitoring"}}}
+    own = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "healer"}}}
+    assert spec["ingress"] == [{"from": [there, own, proxy], "ports": [{"protocol": "TCP", "port": "http"}]}]
+    assert {"to": [there], "ports": [{"protocol": "TCP", "port": 9091}]} in spec["egress"]
+    assert "9090" not in json.dumps(spec)
 
 
 def test_the_overlays_have_values_of_their_own() -> None:
@@ -190,6 +207,8 @@ def test_an_issuer_of_ones_own_signs_alone_and_a_secret_of_ones_own_needs_none()
         ({"rules": {"own.txt": ""}}, "own.txt"),
         ({"namespaces": ["Production"]}, "namespaces"),
         ({"networkPolicy": {"egressPorts": ["https"]}}, "egressPorts"),
+        ({"networkPolicy": {"monitoringNamespace": ""}}, "monitoringNamespace"),
+        ({"networkPolicy": {"from": [{}]}}, "from"),
         ({"spread": {"node": "DoNotSchedule"}}, "node"),
         ({"tls": {"issuer": {"kind": "Certificate"}}}, "kind"),
         ({"settings": {"HEALER_HTTP__TLS_CERT_FILE": "/tls.crt"}}, "HEALER_HTTP__TLS_CERT_FILE.*the value tls.enabled"),

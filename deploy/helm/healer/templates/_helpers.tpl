@@ -14,3 +14,10 @@ app.kubernetes.io/name: healer
 {{- define "healer.host" -}}
 healer.{{ .Release.Namespace }}.svc
 {{- end }}
+
+{{/* Where Prometheus and Alertmanager are, in a NetworkPolicy. */}}
+{{- define "healer.monitoring" -}}
+- namespaceSelector:
+    matchLabels:
+      kubernetes.io/metadata.name: {{ .Values.networkPolicy.monitoringNamespace }}
+{{- end }}
