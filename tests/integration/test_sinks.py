@@ -18,7 +18,7 @@ from tests.support.receiver import Receiver
 
 pytestmark = pytest.mark.slow
 
-STEP = {"page": {"channels": ["pagerduty:ml", "webhook:bus"]}, "verify": {"within": "1s"}}
+STEP = {"page": {"channels": ["pagerduty:ml", "webhook:bus"]}, "verify": {"within": "1s", "stable": "300ms"}}
 PAGES = rule("slow", when={"alert": ["HighLatency"]}, heal=[STEP])
 
 
