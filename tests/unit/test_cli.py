@@ -35,9 +35,10 @@ def healer(*arguments: str, stdin: str = "", **environ: str) -> Done:
 def test_check_accepts_the_rule_packs() -> None:
     done = healer("check", str(RULES))
     assert done.returncode == 0, done.stderr
-    assert "no errors, 3 remarks" in done.stdout  # the folders of rules in which names are to be filled in are no packs
+    assert "no errors, 4 remarks" in done.stdout  # the folders of rules in which names are to be filled in are no packs
     assert f"{RULES / 'canary'}: " in done.stdout
     assert f"{RULES / 'models'}: " in done.stdout
+    assert f"{RULES / 'queries'}: " in done.stdout
 
 
 def test_check_names_every_problem_with_its_place_and_exits_1(tmp_path: Path) -> None:
