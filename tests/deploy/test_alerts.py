@@ -14,6 +14,7 @@ import yaml
 from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import ALERT
+from healer.rules.xid import XIDS, XidClass
 from healer.workloads.registry import WORKLOADS
 from tests.support.kustomize import built
 from tests.support.processes import program
@@ -184,3 +185,11 @@ def test_healer_gets_what_names_a_target_and_people_get_everything(labels: dict[
     config = f"--config.file={ALERTS / 'alertmanager.yaml'}"
     pairs = [f"{name}={value}" for name, value in labels.items()]
     assert _run("prometheus-alertmanager", "amtool", "config", "routes", "test", config, *pairs).strip() == receivers
+
+
+def test_the_alerts_on_gpus_know_the_numbers_of_the_device_that_healer_knows() -> None:
+    """One that is in neither alert, or in both, would be nobody's, or be taken for an error of the process."""
+    device = {number for number, (kind, _) in XIDS.items() if kind is XidClass.DEVICE}
+    written = re.findall(r'xid(=~|!~)"([0-9|]+)"', (ALERTS / "gpu.yaml").read_text("utf-8"))
+    assert {how for how, _ in written} == {"=~", "!~"}
+    assert {frozenset(map(int, numbers.split("|"))) for _, numbers in written} == {frozenset(device)}

@@ -272,6 +272,15 @@ TROUBLES = (
         at=6,
     ),
     Trouble("GpuXidError", "gpu", "dcgm-exporter", (becomes("DCGM_EXP_XID_ERRORS_TOTAL", 2),), one_pod=True, at=6),
+    Trouble(
+        "GpuXidDevice",
+        "gpu",
+        "dcgm-exporter",
+        only="DCGM_FI_DEV_XID_ERRORS",
+        anew={"err_code": "79", "err_msg": "GPU has fallen off the bus"},
+        shows="79",
+        one_pod=True,
+    ),
     Trouble("GpuRowRemapFailed", "gpu", "dcgm-exporter", (becomes("DCGM_FI_DEV_ROW_REMAP_FAILURE", 1),), one_pod=True),
 )
 

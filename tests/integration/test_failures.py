@@ -134,7 +134,7 @@ async def test_an_xid_of_the_process_takes_the_pod_and_one_of_the_device_calls_p
     """A GPU that fell off the bus (79) is not cured by a new pod on the same node, and healer does not see nodes here."""
     device, process, _ = await serve(lab, name="vllm", min_available=None)
     async with daemon(lab, tmp_path, pack("gpu.yaml")) as healer:
-        await healer.post(alert("GpuXidError", pod=device, xid="79"))
+        await healer.post(alert("GpuXidDevice", pod=device, xid="79"))
         paged = await healer.told.until(State.ESCALATED)
         await healer.post(alert("GpuXidError", pod=process, xid="31"))
         healed = await healer.told.until(State.HEALED)
@@ -149,13 +149,13 @@ async def test_an_ill_gpu_loses_its_pod_only_when_no_pod_can_come_to_it_any_more
     node, other = (str(pods(lab)[pod]["spec"]["nodeName"]) for pod in (ill, treated))
     lab.taint_node(other, "dgxc.nvidia.com/nvsentinel-state")
     async with daemon(lab, tmp_path, pack("gpu.yaml"), nodes=True) as healer:
-        draining = alert("GpuXidError", pod=treated, xid="95")
+        draining = alert("GpuXidDevice", pod=treated, xid="95")
         await healer.post(draining)
         await healer.decisions.until(lambda each: each.reason.code == "NodeRemediated")
         await healer.post(draining | {"status": "resolved", "endsAt": draining["startsAt"]})
         await healer.told.until(State.CLOSED)
         lab.taint_node(other)
-        await healer.post(alert("GpuXidError", pod=ill, xid="79"))
+        await healer.post(alert("GpuXidDevice", pod=ill, xid="79"))
         await healer.decisions.until(lambda each: each.reason.code == "SameNode")
         assert evictions(lab) == []
         lab.taint_node(node, "example.com/gpu-broken")
@@ -178,7 +178,7 @@ async def test_an_ill_gpu_of_a_node_that_healer_does_not_see_keeps_its_pod(lab: 
         await lab.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "fresh"}, "spec": {}, "status": status})
         ill, *_ = await serve(lab, name="vllm", min_available=None)
         assert pods(lab)[ill]["spec"]["nodeName"] == "fresh"
-        await healer.post(alert("GpuXidError", pod=ill, xid="79"))
+        await healer.post(alert("GpuXidDevice", pod=ill, xid="79"))
         waits = await healer.decisions.until(lambda each: each.reason.code in ("NodeUnseen", "Allowed") and each.target.is_pod)
     assert (waits.reason.code, waits.verb, "node/fresh" in waits.reason.text) == ("NodeUnseen", Verb.DEFER, True)
     assert evictions(lab) == []
@@ -321,7 +321,7 @@ async def test_a_cuda_fault_under_kserve_takes_the_pod_and_changes_nothing_that_
         assert evictions(lab) == []
         await healer.post(*(alert(failing, pod=name, resolved=True) for name in names))
         await healer.told.until(State.CLOSED)
-        await healer.post(alert("GpuXidError", pod=device, xid="79"))
+        await healer.post(alert("GpuXidDevice", pod=device, xid="79"))
         await healer.told.until(State.ESCALATED)
         both = [alert(failing, pod=faulty), alert("GpuXidError", pod=faulty, xid="31")]
         await healer.post(*both)

@@ -62,6 +62,11 @@ class Gpus:
         self._xids[gpu] = xid
         self._totals[gpu, xid] = self._totals.get((gpu, xid), 0) + 1
 
+    def mended(self, gpu: int) -> None:
+        """It is reset, and its exporter has begun anew."""
+        self._xids[gpu] = 0
+        self._totals = {(each, xid): times for (each, xid), times in self._totals.items() if each != gpu}
+
     def lines(self, names: list[str]) -> list[str]:
         """One scrape, while these pods exist."""
         self._holders = {gpu: pod for gpu, pod in self._holders.items() if pod in names}
@@ -272,3 +277,20 @@ async def test_an_xid_costs_its_pod_alone_until_it_happens_again(lab: Lab, feed:
         "an incident of the successor",
     )
     assert {name for name, _ in feed.people.told} == {"GpuXidError"}
+
+
+async def test_an_ill_gpu_is_told_until_it_is_mended(lab: Lab, feed: Feed) -> None:
+    """It outlasts an alert that ends by itself and that began later; its incident stays open, and says nothing of a recovery."""
+    gpus, healer, people = feed.exposition.gpus, feed.healer, feed.people
+    await feed.recorded("pod_gpu_xid:dcgm_xid_errors:count offset 1s")
+    ill, other, _ = names = list(pods(lab))
+    gpus.fails(gpus.of(ill), 79)
+    paged = await healer.says("incident escalated", rule="gpu/xid-device")
+    gpus.fails(gpus.of(other), 31)
+    await people.until("GpuXidError", "resolved")
+    assert people.told == {("GpuXidDevice", "firing"), ("GpuXidError", "firing"), ("GpuXidError", "resolved")}
+    assert not healer.find("incident closed", incident=paged["incident"])
+    gpus.mended(gpus.of(ill))
+    await people.until("GpuXidDevice", "resolved")
+    await healer.says("incident closed", incident=paged["incident"])
+    assert (evictions(lab), list(pods(lab))) == ([], names)

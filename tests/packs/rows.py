@@ -224,13 +224,15 @@ NODE_CONDITIONS = (
 
 
 def _gpu() -> Iterator[Row]:
-    application, device, unknown = (alerted("GpuXidError", xid=number) for number in ("31", "79", "999"))
+    application, old, unknown = (alerted("GpuXidError", xid=number) for number in ("31", "79", "999"))
+    device = alerted("GpuXidDevice", xid="79")
     yield evicts("gpu/device-unhealthy", DEVICE_UNHEALTHY, STORM, SHORT)
-    yield evicts("gpu/xid-application", application, STORM, LAST, instead("the device is at fault", device, UNMET))
-    yield replace(pages("gpu/xid-device", device, instead("a number that nobody knows", unknown, UNMET)), then=("evict",))
+    yield evicts("gpu/xid-application", application, STORM, LAST, instead("the device is at fault", old, UNMET))
+    ill = pages("gpu/xid-device", device, instead("a number that nobody knows", unknown, UNMET))
+    yield by(replace(ill, then=("evict",)), old)
     broken = pages("nodes-gpu/node-broken", on_node("AcceleratedHardwareReady"), SHORT)
     yield by(broken, *map(on_node, NODE_CONDITIONS))
-    yield pages("gpu/xid-unknown", unknown, instead("the device is at fault", device, UNMET))
+    yield pages("gpu/xid-unknown", unknown, instead("the device is at fault", old, UNMET))
 
 
 def _workloads() -> Iterator[Row]:

@@ -48,7 +48,7 @@ def test_the_packs_cover_only_pods_of_their_own_in_production() -> None:
         assert bound.scope.namespaces == ("production",)
         assert not bound.scope_covers("production", {"app": "database"}) or bound.ruleset in {"gpu", "workloads"}, bound.name
     of_gpus = {name for bound in PACKED if bound.ruleset == "gpu" for name in bound.rule.when.names}
-    assert of_gpus == {"DeviceUnhealthy", "GpuXidError"}
+    assert of_gpus == {"DeviceUnhealthy", "GpuXidDevice", "GpuXidError"}
     assert {step.action for bound in PACKED if bound.ruleset == "workloads" for step in bound.rule.heal} == {"page"}
 
 
