@@ -23,9 +23,10 @@ INCIDENT: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def manifests() -> list[Manifest]:
-    return built(FOLDER)
+@pytest.fixture(scope="module", params=[(".",), ("overlays/namespaced", "approvals")], ids=["base", "namespaced"])
+def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
+    """What a cluster has: whole, and confined to a namespace with what a cluster admin applies beside it."""
+    return [each for name in request.param for each in built(FOLDER / name)]
 
 
 def _policy(manifests: list[Manifest]) -> Manifest:

@@ -25,7 +25,9 @@ from tests.support.schemas import all_faults
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "healer"
 ALL = sorted(
-    path.parent.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("kustomization.yaml") if "components" not in path.parts
+    path.parent.relative_to(FOLDER).as_posix()
+    for path in FOLDER.rglob("kustomization.yaml")
+    if not {"components", "approvals"} & {*path.parts}
 )
 WITHOUT = {"cpu-limit"}
 """A leader whose CPU is throttled renews its lease late, and another healer takes over."""
@@ -191,6 +193,18 @@ def test_the_namespaced_healer_has_nothing_outside_of_its_namespaces(monkeypatch
     assert not {each["kind"] for each in objects} & CLUSTER
     assert {each["metadata"]["namespace"] for each in objects} == {"healer", "production"}
     assert {each["kind"] for each in objects if each["metadata"]["namespace"] == "production"} == {"Role", "RoleBinding"}
+
+
+def test_what_a_cluster_admin_applies_once_makes_the_namespaced_healer_as_safe_as_the_others() -> None:
+    """The policy, its binding and the role for people: valid, those of the base, and nothing that the overlay has as well."""
+    objects = built(FOLDER / "approvals")
+    assert list(all_faults(objects)) == []
+    kinds = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+    approvals = [each for each in built(FOLDER) if each["kind"] in kinds or each["metadata"]["name"] == "healer-approver"]
+    assert {each["kind"] for each in objects} == kinds | {"ClusterRole"}
+    assert sorted(objects, key=str) == sorted(approvals, key=str)
+    confined = {(each["kind"], each["metadata"]["name"]) for each in built(FOLDER / "overlays/namespaced")}
+    assert not confined & {(each["kind"], each["metadata"]["name"]) for each in objects}
 
 
 def test_with_the_operator_healer_is_scraped_as_its_alerts_ask_for_it() -> None:
