@@ -36,6 +36,9 @@ def retire_verb(
     unmarked: Annotated[
         bool, typer.Option("--unmarked", help="Take back also what does not say which healer it is of; takes that none leads.")
     ] = False,
+    nobody_acts: Annotated[
+        bool, typer.Option("--nobody-acts", help="You know that no healer acts there without an election, where none answers.")
+    ] = False,
     yes: Yes = False,
     output: Output = "text",
     context: Context = None,
@@ -44,7 +47,7 @@ def retire_verb(
 
     Which healer it is the options name: what others have changed is left to them. It shows what will be done and, on a terminal,
     asks first. What somebody has changed since is left alone, and named. Exit code 1 when something is left, or the answer is no;
-    2 while the healer leads, or when that is not known.
+    2 while the healer leads, or acts without an election, or when that is not known.
     """
 
     def show(left: Retirement) -> None:
@@ -55,7 +58,7 @@ def retire_verb(
         own, name = valid(healer_namespace, "a namespace"), valid(lease, "the name of a Lease")
         place = valid(namespace, "a namespace") if namespace else ""
         by = await signature(api, who(context))
-        return await retire(api, own, name, show, by=by, namespace=place, unmarked=unmarked)
+        return await retire(api, own, name, show, by=by, namespace=place, unmarked=unmarked, nobody_acts=nobody_acts)
 
     try:
         left = with_cluster(work, context)

@@ -52,6 +52,9 @@ class ApiError(ClusterError):
     ("DisruptionBudget", ...). `detail` holds the messages of the causes, or the message of the response when they have none.
     """
 
+    body = b""
+    """The whole body of the answer, for what is behind the API server's proxy: it answers in words of its own."""
+
     def __init__(
         self,
         status: int,
@@ -79,7 +82,9 @@ class ApiError(ClusterError):
         except (msgspec.DecodeError, UnicodeDecodeError):  # the server's filters, and proxies, answer in plain text
             decoded = ApiStatus(message=body_text(body, 500))
         decoded.code = status
-        return cls.of_status(decoded, retry_after=_seconds(retry_after), request=request)
+        error = cls.of_status(decoded, retry_after=_seconds(retry_after), request=request)
+        error.body = body
+        return error
 
     @classmethod
     def of_status(cls, status: ApiStatus, *, retry_after: float | None = None, request: str = "") -> "ApiError":

@@ -18,7 +18,7 @@ from healer.clock import Clock
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ClusterError
 from healer.cluster.lease import LABELS, Lease, LeaseSettings
-from healer.http.health import ALONE, LEADERSHIP, Check
+from healer.http.health import ALONE, LEADERSHIP, NOT_BEGUN, Check
 from healer.model.annotations import PAUSED, PAUSED_BY, PAUSED_REASON, PAUSED_UNTIL
 from healer.model.kube import ends
 from healer.model.signal import QueueFull
@@ -89,7 +89,7 @@ class Leadership:
     def check(self) -> Check:
         """Who leads; not ok when nobody does."""
         if not self.elected:
-            return Check(LEADERSHIP, self.serving, ALONE if self.serving else "not begun yet")
+            return Check(LEADERSHIP, self.serving, ALONE if self.serving else NOT_BEGUN)
         holder = None if self._lease is None else self._lease.leader()
         lease = f"lease {self.home}/{self._settings.name}"
         if holder == self.identity:

@@ -1,9 +1,10 @@
 """The answers of the probes: checks, each with its reason."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from healer.model.redact import redact
 
@@ -21,8 +22,8 @@ class Check:
     informative: bool = False
 
 
-LEADERSHIP, ALONE = "leadership", "acts alone, without an election"
-"""The name of the check that says who leads, and its reason where there is no election."""
+LEADERSHIP, ALONE, NOT_BEGUN = "leadership", "acts alone, without an election", "not begun yet"
+"""The name of the check that says who leads, and its reasons where there is no election."""
 
 
 def plain_checks(checks: Sequence[Check]) -> dict[str, Any]:
@@ -31,10 +32,23 @@ def plain_checks(checks: Sequence[Check]) -> dict[str, Any]:
     return {"ok": ok, "checks": {check.name: {"ok": check.ok, "reason": redact(check.reason)} for check in checks}}
 
 
+class _Said(msgspec.Struct):
+    reason: str
+
+
+class _Checks(msgspec.Struct):
+    checks: dict[str, _Said]
+
+
 def without_election(answer: bytes) -> bool:
-    """Whether the daemon that gave this answer of a probe acts without an election. Raises ValueError."""
-    checks = json.loads(answer)["checks"]
-    return bool(checks.get(LEADERSHIP, {}).get("reason") == ALONE)
+    """Whether the daemon that gave this answer of a probe acts without an election. Raises ValueError when it does not say so."""
+    try:
+        said = msgspec.json.decode(answer, type=_Checks).checks[LEADERSHIP].reason
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
+        raise ValueError("the answer does not say who leads") from error
+    if said == NOT_BEGUN:
+        raise ValueError(f"it has {NOT_BEGUN}")
+    return said == ALONE
 
 
 @dataclass(frozen=True, slots=True)

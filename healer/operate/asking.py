@@ -1,7 +1,7 @@
 """Reads the running daemon's recent decisions and rules, at a URL or through the API server's proxy."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +27,7 @@ _SERVICE = "healer"
 _PORT = "8080"
 """The same as in deploy/healer/base/service.yaml."""
 _NOT_LET_IN = (401, 403)
+_UNREADY = 503
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 
 
@@ -63,7 +64,7 @@ class DaemonClient:
         return not (self.named or self.url) and self.credentials.token_file is not None
 
     async def get(self, path: str, query: dict[str, str]) -> bytes:
-        """Return the body of a GET. Raises the errors of `_NO_ANSWER`."""
+        """Return the body of a GET. Raises the errors of `NO_ANSWER`."""
         token = "" if self.withholds else self.credentials.token()
         if self.url:
             headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -76,12 +77,13 @@ class DaemonClient:
 class _DaemonRefusal(Exception):
     """The daemon itself answers with an error."""
 
-    def __init__(self, status: int, said: str) -> None:
+    def __init__(self, status: int, said: str, body: bytes) -> None:
         super().__init__(said)
         self.status = status
+        self.body = body
 
 
-_NO_ANSWER = (ApiError, ApiUnavailable, _DaemonRefusal, SecretError, aiohttp.ClientError, TimeoutError, OSError, ValueError)
+NO_ANSWER = (ApiError, ApiUnavailable, _DaemonRefusal, SecretError, aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
 
 async def recent_decisions(daemon: DaemonClient, namespace: str) -> list[Decision] | str:
@@ -100,17 +102,30 @@ async def state(daemon: DaemonClient) -> StateBody | str:
 
 
 async def acts_without_election(daemon: DaemonClient) -> bool:
-    """Whether the daemon answers and runs without leader election, so that it holds no Lease."""
+    """Whether the daemon says that it acts without leader election, so that it holds no Lease. False also without an answer."""
     try:
-        return without_election(await daemon.get("/readyz", {}))
-    except _NO_ANSWER:
+        return await acts(daemon.get("/readyz", {}))
+    except NO_ANSWER:
         return False
+
+
+async def acts(ready: Awaitable[bytes]) -> bool:
+    """Whether an answer of /readyz says that its daemon acts without an election. Raises the errors of `NO_ANSWER`."""
+    try:
+        return without_election(await ready)
+    except (ApiError, _DaemonRefusal) as error:
+        if error.status != _UNREADY or not error.body:
+            raise
+        try:
+            return without_election(error.body)  # a daemon that is not ready may act nevertheless
+        except ValueError:
+            raise error from None
 
 
 async def _ask(daemon: DaemonClient, path: str, query: dict[str, str], read: Callable[[bytes], T]) -> T | str:
     try:
         return read(await daemon.get(path, query))
-    except _NO_ANSWER as error:
+    except NO_ANSWER as error:
         reason = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
         if _is_daemons(error) and daemon.withholds:
             way = f"; to show it the token, name its namespace, if it is yours: --healer-namespace {daemon.healer_namespace}"
@@ -129,21 +144,38 @@ async def _direct(url: str, query: dict[str, str], headers: dict[str, str], ca_f
     ):
         body = await answer.read()
         if answer.status != 200:
-            raise _DaemonRefusal(answer.status, f"GET {answer.url}: {answer.status} {body_text(body, 300)}")
+            raise _DaemonRefusal(answer.status, f"GET {answer.url}: {answer.status} {body_text(body, 300)}", body)
         return body
 
 
 async def _proxied(
     api: Api, healer_namespace: str, leader: str, path: str, query: dict[str, str], headers: dict[str, str]
 ) -> bytes:
-    """Read from the leader's pod, because the leader decides. If that fails, read from the Service: any replica may answer.
+    """Read from the leader's pod, because the leader decides. If that fails, read from the Service: any replica may answer."""
+    pod, port = _pod_of(leader)
+    places = [pod_place(pod, port)] if is_name(pod) else []  # the identity may not be a pod's
+    places.append(service_place())  # RBAC may allow only this one
+    return await through(api, healer_namespace, places, path, query, headers)
 
-    Whether the port speaks https shows only when it is asked. The first error is raised when no way leads to an answer.
+
+def pod_place(pod: str, port: str = _PORT) -> str:
+    """The path of a pod in its namespace, for `through`."""
+    return f"pods/{{}}:{pod}:{port}"
+
+
+def service_place() -> str:
+    """The same of healer's Service."""
+    return f"services/{{}}:{_SERVICE}:{_PORT}"
+
+
+async def through(
+    api: Api, healer_namespace: str, places: Sequence[str], path: str, query: dict[str, str], headers: dict[str, str]
+) -> bytes:
+    """Read through the API server's proxy from the first of the places that answers. Raises the errors of `NO_ANSWER`.
+
+    Whether the port speaks https shows only when it is asked. The error of a daemon itself is raised before others.
     """
     base = f"/api/v1/namespaces/{healer_namespace}"
-    pod, port = _pod_of(leader)
-    places = [f"pods/{{}}:{pod}:{port}"] if is_name(pod) else []  # the identity may not be a pod's
-    places.append(f"services/{{}}:{_SERVICE}:{_PORT}")  # RBAC may allow only this one
     errors: list[ApiError] = []
     async with asyncio.timeout(_TIMEOUT.total):
         for scheme in ("http", "https"):
@@ -152,7 +184,12 @@ async def _proxied(
                     return await api.request("GET", f"{base}/{place.format(scheme)}/proxy{path}", query=query, headers=headers)
                 except ApiError as error:
                     errors.append(error)
-    raise next(filter(_is_daemons, errors), errors[-1])
+    raise next(filter(_is_daemons, errors), next(filter(_is_unready, errors), errors[-1]))
+
+
+def _is_unready(error: ApiError) -> bool:
+    """Whether the daemon's own check says that it is not ready."""
+    return error.status == _UNREADY and not error.reason
 
 
 def _is_daemons(error: Exception) -> bool:

@@ -13,7 +13,7 @@ from healer.operate.objects import LEASE, ObjectRef, OperateError, get, lease_re
 from healer.operate.workload import listed
 
 _LEASES = "/apis/coordination.k8s.io/v1/leases"
-_LABEL = "app.kubernetes.io/name=healer"
+LABEL = "app.kubernetes.io/name=healer"
 """The label of each Lease that healer creates."""
 _IDENTITY = re.compile(r"\S+-[0-9]+@\S+:[0-9]+")
 """The form of a leader's identity. It identifies healer's Lease also when somebody else created it without the label."""
@@ -95,7 +95,7 @@ async def leases(api: Api, namespace: str = NAMESPACE, name: str = LEASE) -> Lea
     missing = f"there is no Lease {name!r} in namespace {namespace!r}"
     hint = "name healer's own by --healer-namespace and --lease (its HEALER_LEADER__NAMESPACE and HEALER_LEADER__NAME)"
     try:
-        found = await _leases(api, labelSelector=_LABEL)
+        found = await _leases(api, labelSelector=LABEL)
         found = found or [each for each in await _leases(api) if _IDENTITY.fullmatch(each.spec.holder_identity or "")]
     except ApiError as error:
         return Leases((ref,), f"{missing}, and the Leases of other namespaces cannot be listed ({error}): {hint}")
@@ -127,7 +127,7 @@ async def refuse_if_any_leads(api: Api) -> None:
     """Raise OperateError while any healer of the cluster leads, or while that is not known."""
     try:
         every = await _leases(api)
-        labelled = {(each.metadata.namespace, each.metadata.name) for each in await _leases(api, labelSelector=_LABEL)}
+        labelled = {(each.metadata.namespace, each.metadata.name) for each in await _leases(api, labelSelector=LABEL)}
     except (ClusterError, msgspec.MsgspecError) as error:
         raise OperateError(
             f"whether any healer leads is not known, for which --unmarked takes `list` on leases: {error}"

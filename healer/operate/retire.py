@@ -16,7 +16,7 @@ from healer.journal.base import Undecodable
 from healer.journal.stored import INCIDENTS, IncidentObject
 from healer.model.incident import Incident
 from healer.model.temporary import changes
-from healer.operate.asking import NO_CREDENTIALS, DaemonClient, acts_without_election
+from healer.operate.alone import refuse_if_any_acts
 from healer.operate.leases import Leases, refuse_if_any_leads, refuse_if_led
 from healer.operate.objects import ObjectRef, OperateError, SeenObject, decoded, get, lease_ref, object_ref
 from healer.operate.pause import Pause, pause_of, plain_pause, resume
@@ -129,16 +129,17 @@ async def retire(
     by: str,
     namespace: str = "",
     unmarked: bool = False,
+    nobody_acts: bool = False,
 ) -> Retirement:
     """Show what one healer has left, and take it back, the newest first. Idempotent. Returns what became of each.
 
     What cannot be taken back is left alone, with the reason, and keeps nothing else from being taken back. `show` may raise
-    NotUndone to stop. Raises OperateError while the healer leads or that is not known, and ClusterError, before anything is done.
+    NotUndone to stop. Raises OperateError while the healer leads or acts or that is not known, and ClusterError, before anything
+    is done. `nobody_acts`: whoever retires it knows that no healer acts there without an election, where none answers.
     """
     ways = Retiring(api, lease_ref(healer_namespace, lease), by, namespace, unmarked)
     await ways.refuse_if_led()
-    if await acts_without_election(DaemonClient(api, healer_namespace, "", None, NO_CREDENTIALS, named=True)):
-        raise OperateError(f"a healer in {healer_namespace} acts, without an election: delete it first, or use `healer undo`")
+    await refuse_if_any_acts(api, healer_namespace, unanswered=nobody_acts)
     plan = Retirement()
     plan = replace(plan, changes=await _changes(ways, plan), pauses=await _pauses(ways, plan))
     show(plan)

@@ -111,6 +111,9 @@ class LabServer:
         if review is not None:
             return await self._review(request, review, seen)
         if to.kind is None:
+            if (seen.verb, seen.permission) in self._forbidden:  # said before anybody looks what there is
+                unserved = status.Unserved(to.group, to.plural)
+                raise status.forbidden(unserved, to.name, to.namespace or "", seen.verb, seen.permission, self.user)
             if to.plural and self._api.kinds.has_built_in(to.group):
                 raise status.no_such_endpoint()
             return _plain_not_found()

@@ -161,6 +161,29 @@ def unauthorized() -> ApiRefusal:
     return ApiRefusal(401, "Unauthorized", "Unauthorized")
 
 
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """A resource that the lab does not serve, by what its path says."""
+
+    group: str
+    plural: str
+
+    @property
+    def kind(self) -> str:
+        """Errors name it by its resource."""
+        return self.plural
+
+    @property
+    def resource(self) -> str:
+        """With its group."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def qualified_kind(self) -> str:
+        """The same."""
+        return self.resource
+
+
 def forbidden(kind: NamedKind, name: str, namespace: str, verb: str, resource: str, user: str) -> ApiRefusal:
     """RBAC refuses the request. `resource` may have a subresource, as in `pods/eviction`."""
     subject = f'{kind.resource} "{name}"' if name else kind.resource
