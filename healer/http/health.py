@@ -32,18 +32,18 @@ def plain_checks(checks: Sequence[Check]) -> dict[str, Any]:
     return {"ok": ok, "checks": {check.name: {"ok": check.ok, "reason": redact(check.reason)} for check in checks}}
 
 
-class _Said(msgspec.Struct):
+class _CheckSaid(msgspec.Struct):
     reason: str
 
 
-class _Checks(msgspec.Struct):
-    checks: dict[str, _Said]
+class _ProbeChecks(msgspec.Struct):
+    checks: dict[str, _CheckSaid]
 
 
 def without_election(answer: bytes) -> bool:
     """Whether the daemon that gave this answer of a probe acts without an election. Raises ValueError when it does not say so."""
     try:
-        said = msgspec.json.decode(answer, type=_Checks).checks[LEADERSHIP].reason
+        said = msgspec.json.decode(answer, type=_ProbeChecks).checks[LEADERSHIP].reason
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
         raise ValueError("the answer does not say who leads") from error
     if said == NOT_BEGUN:

@@ -14,17 +14,17 @@ _NOWHERE = (404, 503)
 """What the API server answers where its proxy leads to no pod."""
 
 
-class _Metadata(msgspec.Struct):
+class _HealerMeta(msgspec.Struct):
     name: str
 
 
-class _PodStatus(msgspec.Struct, frozen=True):
+class _Phase(msgspec.Struct, frozen=True):
     phase: str = ""
 
 
-class _Healer(msgspec.Struct):
-    metadata: _Metadata
-    status: _PodStatus = _PodStatus()
+class _HealerObject(msgspec.Struct):
+    metadata: _HealerMeta
+    status: _Phase = _Phase()
 
 
 async def refuse_if_any_acts(api: Api, namespace: str, *, unanswered: bool) -> None:
@@ -64,5 +64,5 @@ async def _acts(api: Api, namespace: str, place: str, there: bool) -> bool | str
         return "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
 
 
-async def _healers(api: Api, path: str) -> list[_Healer]:
-    return [msgspec.json.decode(raw, type=_Healer) for raw in await listed(api, path, labelSelector=LABEL)]
+async def _healers(api: Api, path: str) -> list[_HealerObject]:
+    return [msgspec.json.decode(raw, type=_HealerObject) for raw in await listed(api, path, labelSelector=LABEL)]
