@@ -207,6 +207,18 @@ class Pod(KubeObject, frozen=True):
         return False
 
     @property
+    def was_ready(self) -> bool:
+        """Whether it is not ready, and was in the processes that run now: Ready turned False after its unready containers began.
+
+        Of a pod that was never ready, the condition is older than they are.
+        """
+        turned = [each.last_transition_time for each in self.status.conditions if each.type == "Ready" and each.status == "False"]
+        began = [each.state.running for each in self.status.container_statuses if not each.ready]
+        if not turned or turned[0] is None or not began:
+            return False
+        return all(each is not None and each.started_at is not None and each.started_at < turned[0] for each in began)
+
+    @property
     def containers(self) -> tuple[ContainerStatus, ...]:
         """The statuses of all its containers, init containers first."""
         return self.status.init_container_statuses + self.status.container_statuses

@@ -17,6 +17,8 @@ from aiohttp import web
 from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.engine.tuning import EngineSettings
 from healer.lab import Lab, serving
+from healer.lab.kinds import POD
+from healer.lab.objects import Object, condition, timestamp
 from healer.model.effects import Verb
 from healer.model.incident import State
 from healer.rules.pod_detectors import PodsSettings
@@ -349,3 +351,24 @@ async def test_a_retired_rank_is_its_orchestrators_business(lab: Lab, tmp_path: 
             made[hangs].moves = False
             await lab.wait_for(lambda lab: hangs not in pods(lab), PATIENCE)
     assert evictions(lab) == [hangs]
+
+
+async def test_a_retired_rank_that_is_not_ready_is_asked_about_and_not_taken(lab: Lab, tmp_path: Path) -> None:
+    """Prometheus calls it down, and Kubernetes not ready where the probe asks another path than /health."""
+    retired, *_ = names = await serve(lab, name="vllm", min_available=None)
+    await lab.behave("production", retired, "manual")
+    lab.api.modify(POD, "production", retired, _retire, subresource="status")
+    async with daemon(lab, tmp_path, pack("vllm.yaml")) as healer:
+        await healer.post(alert("VllmDown", pod=retired))
+        await healer.decisions.until(lambda each: (each.rule, each.reason.code) == ("vllm/down", "ConditionUnmet"))
+        waiting = await healer.told.until(State.WAITING)
+    assert (waiting.rule, waiting.reason.code) == ("vllm/no-longer-ready", "NeedsApproval")
+    assert (evictions(lab), list(pods(lab))) == ([], names)
+
+
+def _retire(pod: Object) -> None:
+    """It was ready for an hour, and is not."""
+    pod["status"]["containerStatuses"][0] |= {"ready": False, "state": {"running": {"startedAt": timestamp(-3600)}}}
+    ready = condition(pod, "Ready")
+    assert ready is not None
+    ready |= {"status": "False", "reason": "ContainersNotReady", "lastTransitionTime": timestamp()}

@@ -51,7 +51,9 @@ def new_drill(ruleset: str, replicas: int) -> Drill:
 def begin(d: Drill, trouble: Trouble, rule: str, pod: str) -> None:
     """It begins with the pod, or with the Deployment; `rule` is the full name of the rule that asks the server or the judge."""
     if trouble.symptom in _TOLD:
-        if not trouble.ready and not trouble.of_workload:
+        if trouble.retired:
+            d.world.show(pod, _retired(trouble, d.now))
+        elif not trouble.ready and not trouble.of_workload:
             d.world.unready(pod)
         _tell(d, trouble, rule, pod, firing=True)
     elif trouble.symptom in _DONE:
@@ -150,6 +152,7 @@ def _killed(d: Drill, trouble: Trouble, pod: str) -> None:
 _DONE: Mapping[Symptom, Callable[[Drill, Trouble, str], None]] = {
     Symptom.CRASHING: lambda d, trouble, pod: d.world.crash(pod, trouble.times),
     Symptom.UNREADY: lambda d, _, pod: d.world.unready(pod),
+    Symptom.NEVER_READY: lambda d, _, pod: d.world.unready(pod),
     Symptom.TERMINATING: _terminated,
     Symptom.RECORDED: _recorded,
     Symptom.RESTARTING: _restarted,
@@ -191,11 +194,18 @@ def _device(trouble: Trouble, now: float) -> PodStatus:
     return PodStatus("Running", conditions=(_ready(now),), container_statuses=(running,))
 
 
+def _retired(trouble: Trouble, now: float) -> PodStatus:
+    running = _container(ContainerState(running=Running(moment(now - 3600))))
+    unready = Condition("Ready", "False", "ContainersNotReady", "", moment(now))
+    return PodStatus("Running", conditions=(unready,), container_statuses=(running,))
+
+
 _SHOWN: Mapping[Symptom, Callable[[Trouble, float], PodStatus]] = {
     Symptom.WAITING: _pending,
     Symptom.FETCHING: _fetching,
     Symptom.UNSCHEDULABLE: _unplaced,
     Symptom.DEVICE: _device,
+    Symptom.RETIRED: _retired,
 }
 
 

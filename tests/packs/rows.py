@@ -7,13 +7,16 @@ from tests.packs.troubles import (
     DEVICE_UNHEALTHY,
     FETCHING_AGAIN,
     KILLED_FETCHING,
+    NEVER_READY,
     RESTARTING,
+    RETIRED,
     TERMINATING,
     UNREADY,
     UNSCHEDULABLE,
     Trouble,
     alerted,
     alerted_down,
+    alerted_retired,
     alerted_workload,
     asked,
     crashing,
@@ -114,6 +117,7 @@ def pages(rule: str, trouble: Trouble, *holds: Hold) -> Row:
 
 
 READY = "Kubernetes calls the pod ready"
+RANK = "its orchestrator has retired the rank"
 UNMET = "ConditionUnmet"
 ONCE = instead("killed once", out_of_memory(1), "NotOftenEnough")
 REFETCHING = instead("its download was killed out of memory before", FETCHING_AGAIN, UNMET)
@@ -153,9 +157,12 @@ def _vllm() -> Iterator[Row]:
     yield evicts("vllm/engine-stalled", alerted("VllmEngineStalled"), STORM, LAST)
     yield evicts("vllm/failing", alerted("VllmErrorsHigh"), STORM, LAST)
     yield evicts("vllm/engine-dead", crashing(), STORM, SHORT, once)
-    yield single(evicts("vllm/down", alerted_down("VllmDown"), STORM, instead(READY, alerted("VllmDown"), UNMET)))
+    left = instead(RANK, alerted_retired("VllmDown"), UNMET)
+    yield single(evicts("vllm/down", alerted_down("VllmDown"), STORM, instead(READY, alerted("VllmDown"), UNMET), left))
     yield evicts("vllm/weights-stuck", waiting("CreateContainerError"), STORM, SHORT, REFETCHING, KILLED)
-    yield single(evicts("vllm/not-ready", UNREADY, STORM, SHORT))
+    yield single(evicts("vllm/not-ready", NEVER_READY, STORM, SHORT, instead(RANK, RETIRED, UNMET)))
+    never = replace(instead("it never was ready", NEVER_READY, ""), for_another=True)
+    yield single(asks("vllm/no-longer-ready", RETIRED, "evict", SHORT, never))
     yield by(single(evicts("vllm/image-pull", waiting("ErrImagePull"), STORM, SHORT)), waiting("ImagePullBackOff"))
     yield asks("vllm/saturated", alerted_workload("VllmSaturated"), "scale")
     yield asks("vllm/bad-rollout", of_workload("ProgressDeadlineExceeded"), "rollback", SHORT)

@@ -65,7 +65,7 @@ def test_it_heals(row: Row, trouble: Trouble) -> None:
     assert [act for act in d.acts if act not in acts and not act.dry_run] == []
     while d.waiting:
         d.answer()
-    _cure(d, row, trouble, gone=mode is Mode.ENFORCE)
+    _cure(d, row, trouble, gone=mode is not Mode.OBSERVE)
     d.wait(1200)
     ended = State.CLOSED if mode is Mode.OBSERVE else State.HEALED
     assert d.incidents[incident.id].state in (ended, State.CLOSED), d.incidents[incident.id].reason

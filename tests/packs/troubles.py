@@ -24,6 +24,10 @@ class Symptom(Enum):
     """It does not end its download, and is killed out of memory when healer has seen that; the download begins again."""
     UNREADY = auto()
     """The pod runs, and its probe fails."""
+    NEVER_READY = auto()
+    """The pod runs, and its probe has failed since it began."""
+    RETIRED = auto()
+    """The pod was ready, runs, and its probe fails, as that of a rank that its orchestrator has retired."""
     UNSCHEDULABLE = auto()
     """No node fits."""
     TERMINATING = auto()
@@ -59,6 +63,8 @@ class Trouble:
     of_workload: bool = False
     revisions: int = 1
     """It happens to one pod of each of so many revisions."""
+    retired: bool = False
+    """It was ready before, and is not."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -68,6 +74,8 @@ class Trouble:
 FETCHING_AGAIN = Trouble(Symptom.FETCHING)
 KILLED_FETCHING = Trouble(Symptom.KILLED_FETCHING)
 UNREADY = Trouble(Symptom.UNREADY)
+NEVER_READY = Trouble(Symptom.NEVER_READY)
+RETIRED = Trouble(Symptom.RETIRED)
 UNSCHEDULABLE = Trouble(Symptom.UNSCHEDULABLE)
 TERMINATING = Trouble(Symptom.TERMINATING)
 RESTARTING = Trouble(Symptom.RESTARTING, times=4, ready=True)
@@ -107,6 +115,11 @@ def alerted(alert: str, **labels: str) -> Trouble:
 def alerted_down(alert: str) -> Trouble:
     """Prometheus reports the pod, and Kubernetes calls it not ready."""
     return Trouble(Symptom.ALERT, alert)
+
+
+def alerted_retired(alert: str) -> Trouble:
+    """Prometheus reports the pod, and it was ready before."""
+    return Trouble(Symptom.ALERT, alert, retired=True)
 
 
 def alerted_workload(alert: str) -> Trouble:

@@ -21,6 +21,7 @@ _WAITING = {
 }
 _BORN = {
     Symptom.UNSCHEDULABLE: "unschedulable",
+    Symptom.NEVER_READY: "hang",
     Symptom.FETCHING: "initializing",
     Symptom.KILLED_FETCHING: "initializing",
 }
@@ -54,7 +55,13 @@ async def begin(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
     elif symptom in _FIRST and trouble.times == 1:
         for pod in pods:
             await _end(scene, pod, _FIRST[symptom])
-    elif symptom in _BEHAVIOURS or (symptom in (Symptom.ALERT, Symptom.STATUS) and not (trouble.ready or trouble.of_workload)):
+    elif symptom is Symptom.RETIRED or trouble.retired:
+        for pod in pods:
+            await _unready(scene, pod, ran=3600)
+    elif symptom is Symptom.ALERT and not (trouble.ready or trouble.of_workload):
+        for pod in pods:
+            await _unready(scene, pod, ran=0)
+    elif symptom in _BEHAVIOURS or (symptom is Symptom.STATUS and not (trouble.ready or trouble.of_workload)):
         for pod in pods:
             await scene.behave(pod, _BEHAVIOURS.get(symptom, "hang"))
     if symptom is Symptom.ALERT:
@@ -158,6 +165,24 @@ async def _end(scene: Scene, pod: str, reason: str, times: int = 1) -> None:
         ready = condition(obj, "Ready")
         assert ready is not None
         ready |= {"status": str(runs), "lastTransitionTime": timestamp()}
+
+    scene.stage.lab.api.modify(POD, scene.namespace, pod, change, subresource="status")
+
+
+async def _unready(scene: Scene, pod: str, ran: float) -> None:
+    """It is not ready, after so many seconds in which it ran and was; 0: it never was."""
+    await scene.behave(pod, "manual")
+
+    now = timestamp()
+
+    def change(obj: Object) -> None:
+        obj["status"]["containerStatuses"][0] |= {
+            "ready": False,
+            "state": {"running": {"startedAt": timestamp(-ran) if ran else now}},
+        }
+        ready = condition(obj, "Ready")
+        assert ready is not None
+        ready |= {"status": "False", "reason": "ContainersNotReady", "lastTransitionTime": now}
 
     scene.stage.lab.api.modify(POD, scene.namespace, pod, change, subresource="status")
 
