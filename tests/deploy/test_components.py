@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from healer.actions.registry import ACTIONS
-from healer.daemon.rulefiles import vocabulary
+from healer.daemon.rulefiles import load_rules, vocabulary
+from healer.model.action import permissions
 from healer.operate.rbac import needed
 from healer.rules.loading import load_all
 from healer.rules.rulebook import Rulebook
@@ -24,14 +25,19 @@ from tests.support.schemas import VERSIONS, all_faults
 
 COMPONENTS = sorted(path.parent.name for path in FOLDER.glob("components/*/kustomization.yaml"))
 OVERLAYS = sorted(path.parent.name for path in FOLDER.glob("overlays/*/kustomization.yaml"))
-NEEDS = {"client-certificates": ["tls"], "runbooks": ["prometheus-operator"], "canary": ["prometheus"]}
+NEEDS = {
+    "client-certificates": ["tls"],
+    "runbooks": ["prometheus-operator"],
+    "canary": ["prometheus"],
+    "queries": ["prometheus"],
+}
 """The components that a component builds on."""
 BRINGS = {"production": {"nodes"}, "prometheus-operator": {"nodes", "prometheus-operator"}}
 """The components that an overlay has already: kustomize refuses an object that is there twice."""
 SINCE = {"approver-name": "1.36"}
 """The first version of Kubernetes that has a component's kinds, where that is not the oldest."""
 CANARIES = [f"canary-{kind.lower()}" for kind in SPLITTERS]
-CLUSTER = {*CANARIES}
+CLUSTER = {*CANARIES, "models"}
 """Components with a part of the ClusterRole healer, which overlays/namespaced does without."""
 
 
@@ -87,7 +93,12 @@ def test_all_components_go_together(overlay: str, tmp_path: Path, monkeypatch: p
         False,
         True,
     )
-    assert {"own/image-pull", "canary/bad-canary"} <= rules(objects).by_name.keys()
+    assert {
+        "own/image-pull",
+        "canary/bad-canary",
+        "models-tensorflow-serving/stuck-loading",
+        "queries-tensorflow-serving/failing-alone",
+    } <= rules(objects).by_name.keys()
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name.startswith("examples/")])
@@ -107,7 +118,7 @@ def test_an_example_is_one_overlay_and_components_and_says_so(name: str) -> None
 
 
 def test_the_examples_of_the_first_days_change_nothing_in_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("slack", "prometheus", "own-rules", "canary"):
+    for name in ("slack", "prometheus", "own-rules", "canary", "models", "queries"):
         assert settings(built(FOLDER / "examples" / name), monkeypatch).mode == "observe", name
         monkeypatch.delenv("HEALER_MODE")
     assert settings(built(FOLDER / "examples/everything"), monkeypatch).mode == "enforce"
@@ -180,6 +191,33 @@ def test_a_canary_may_do_with_its_kind_of_route_what_healer_rbac_prints(kind: st
     assert added == needed(Rulebook(bound), ACTIONS) - before
     assert {each.resource for each in added} == {{"Ingress": "ingresses"}.get(kind, f"{kind.lower()}s")}
     assert "patch" in {each.verb for each in added}
+
+
+def test_rules_on_a_model_are_a_rule_file_and_what_it_may_do() -> None:
+    """The file is the shipped one, in which names are to be filled in; the role is what `healer rbac` prints for it."""
+    added = {("ConfigMap", "healer-rules"), ("ClusterRole", "healer-models")}
+    assert changed("examples/models") - changed("overlays/observe") == added
+    objects, before = built(FOLDER / "examples/models"), granted(built(FOLDER / "overlays/observe"))
+    data = one(objects, "ConfigMap", "healer-rules")["data"]
+    assert data["models.yaml"] == (ROOT / "rules/models/tensorflow-serving.yaml").read_text("utf-8")
+    assert granted(objects) - before == needed(rules(objects), ACTIONS) - before
+    assert granted(objects) - before == permissions("", "configmaps", "get patch"), "for pinModelVersion"
+
+
+@pytest.mark.parametrize("folder", ["models", "queries"])
+def test_the_file_of_each_server_can_take_the_place_of_the_components(folder: str) -> None:
+    """With the rights that are there; those on queries need none beside the packs'."""
+    may = granted(built(FOLDER / "examples" / folder))
+    files = sorted((ROOT / "rules" / folder).glob("*.yaml"))
+    assert (ROOT / "rules" / folder / "tensorflow-serving.yaml") in files
+    for path in files:
+        assert needed(load_rules([path], vocabulary()), ACTIONS) <= may, path
+
+
+def test_a_rule_on_a_query_is_a_rule_file_and_no_more_rights() -> None:
+    assert changed("examples/queries") - changed("examples/prometheus") == {("ConfigMap", "healer-rules")}
+    data = one(built(FOLDER / "examples/queries"), "ConfigMap", "healer-rules")["data"]
+    assert data["queries.yaml"] == (ROOT / "rules/queries/tensorflow-serving.yaml").read_text("utf-8")
 
 
 def test_the_runbooks_of_the_alerts_have_an_address_of_ones_own(tmp_path: Path) -> None:

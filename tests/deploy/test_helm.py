@@ -32,7 +32,17 @@ CANARY: dict[str, Any] = {
     "rules": {"canary.yaml": (FOLDER / "components/canary/canary.yaml").read_text("utf-8")},
     "roles": (FOLDER / "components/canary-ingress/role.yaml").read_text("utf-8"),
 }
-EACH: dict[str, Any] = {**SLACK, **PROMETHEUS, **CANARY, "rules": OWN["rules"] | CANARY["rules"]}
+MODELS: dict[str, Any] = {
+    "rules": {"models.yaml": (FOLDER / "components/models/models.yaml").read_text("utf-8")},
+    "roles": (FOLDER / "components/models/role.yaml").read_text("utf-8"),
+}
+QUERIES = {"rules": {"queries.yaml": (FOLDER / "components/queries/queries.yaml").read_text("utf-8")}}
+EACH: dict[str, Any] = {
+    **SLACK,
+    **PROMETHEUS,
+    "rules": OWN["rules"] | CANARY["rules"] | MODELS["rules"] | QUERIES["rules"],
+    "roles": f"{CANARY['roles']}\n---\n{MODELS['roles']}",
+}
 TLS: dict[str, Any] = {"tls": {"enabled": True}}
 GUARDED: dict[str, Any] = {
     "tls": {"enabled": True, "clientNames": ["alertmanager.monitoring.svc"]},
@@ -49,6 +59,8 @@ SAME: dict[str, dict[str, Any]] = {
     "examples/prometheus": values("observe", **PROMETHEUS),
     "examples/own-rules": values("observe", **OWN),
     "examples/canary": values("observe", **PROMETHEUS, **CANARY),
+    "examples/models": values("observe", **MODELS),
+    "examples/queries": values("observe", **PROMETHEUS, **QUERIES),
     "examples/everything": values("production", **EACH),
     "examples/tls": values("production", "prometheus-operator", **TLS),
     "examples/guarded": values("production", "prometheus-operator", **GUARDED),
@@ -298,6 +310,6 @@ def test_the_packaged_chart_is_whole(tmp_path: Path) -> None:
     listed = subprocess.run(["tar", "-tzf", str(package)], capture_output=True, text=True, check=True, timeout=60).stdout.split()
     packs = {path.name for path in (FOLDER.parents[1] / "rules").glob("*.yaml")} | {"nodes/gpu.yaml"}
     assert {f"healer/files/rules/{name}" for name in packs} | {"healer/crds/crd.yaml", "healer/README.md"} <= set(listed)
-    assert not [name for name in listed if "canary" in name or "/models/" in name]
+    assert not [name for name in listed if "canary" in name or "/models/" in name or "/queries/" in name]
     for given in ({}, values("production")):
         assert by_name(rendered(given, chart=Path(package))) == by_name(rendered(given))

@@ -15,6 +15,7 @@ from healer.rules.rulebook import Rulebook
 
 ROOT = Path(__file__).parents[2]
 CANARY = "rules/canary/tensorflow-serving.yaml"
+MODELS = "deploy/healer/components/models/models.yaml"
 SPLITTERS = ("Ingress", "HTTPRoute", "VirtualService")
 """The kinds of route that split traffic between two Deployments, as that rule has them."""
 _HEAD = "# Made by `make docs`, as by `healer rbac {rules} --roles-only --name {name}{within}`; do not edit.\n"
@@ -50,6 +51,7 @@ def _page(rulebook: Rulebook, rules: str, name: str, within: Sequence[str]) -> s
 PAGES = {
     "deploy/healer/base/packs.yaml": partial(page, "rules", "healer-packs"),
     "deploy/healer/overlays/namespaced/roles.yaml": partial(page, "rules", "healer-packs", "production"),
+    "deploy/healer/components/models/role.yaml": partial(page, MODELS, "healer-models"),
 } | {
     f"deploy/healer/components/canary-{kind.lower()}/role.yaml": partial(canary, kind, f"healer-canary-{kind.lower()}")
     for kind in SPLITTERS
