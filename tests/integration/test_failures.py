@@ -186,7 +186,7 @@ async def test_an_ill_gpu_of_a_node_that_healer_does_not_see_keeps_its_pod(lab: 
     assert evictions(lab) == []
 
 
-async def test_a_download_that_is_stuck_is_tried_once_on_another_node(lab: Lab, tmp_path: Path) -> None:
+async def test_a_download_that_is_stuck_is_tried_once_with_a_new_pod(lab: Lab, tmp_path: Path) -> None:
     """A download that is only slow ends by itself, and its pod keeps what it has."""
     await lab.apply(serving("vllm", min_available=None, behaviour="initializing"))
     await lab.wait_for(_initializing(3), PATIENCE)

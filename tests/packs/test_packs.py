@@ -38,6 +38,14 @@ def test_each_rule_says_why_and_when_it_is_wrong(bound: BoundRule) -> None:
     assert said.endswith(".")
 
 
+@pytest.mark.parametrize("bound", EVERY, ids=lambda bound: bound.name)
+def test_a_rule_promises_another_node_only_where_it_asks_for_one(bound: BoundRule) -> None:
+    """A new pod may come to the same node again: only `elsewhere` keeps it off."""
+    said = " ".join((bound.rule.description or "").split())
+    promised = re.findall(r"(?<!may get )(?<!may come to )(?<!carries the pressure to )another node", said)
+    assert promised == [] or any(step.params and getattr(step.params, "elsewhere", False) for step in bound.rule.heal)
+
+
 def test_each_rule_has_a_mode_a_severity_and_somebody_to_tell() -> None:
     for bound in EVERY:
         assert {"mode", "severity", "notify"} <= bound.rule.model_fields_set, bound.name
