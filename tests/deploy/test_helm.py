@@ -301,6 +301,9 @@ def test_the_notes_say_what_was_installed() -> None:
     assert "--healer-namespace ml-platform" in notes(values(), namespace="ml-platform")
     confined = notes(values("namespaced", **OWN))
     assert "It is confined to production." in confined
+    assert "kubectl apply -k deploy/healer/approvals" in confined
+    assert "approvals" not in notes(values()), "the policy is installed with it"
+    assert "system:serviceaccount:ml-platform:healer in its" in notes(values("namespaced"), namespace="ml-platform")
     assert "healer rbac RULES... --roles-only --namespace production | kubectl apply -f -" in confined
 
 
