@@ -1,18 +1,25 @@
 """Each model server with the real daemon: what is sick is evicted and made good; what only looks sick is left alone."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from healer.actions.pin_model_version import PinModelVersionParams
 from healer.lab import Lab, serving
+from healer.lab.objects import is_ready
 from healer.model.incident import State
 from healer.model_servers.tensorflow_serving.config import find
+from healer.rules.rulebook import Rulebook
+from healer.rules.schema import Step
+from tests.integration.test_failures import daemon, pack
 from tests.integration.world import NAMESPACE, evictions, pods, rule, serve, serves
 from tests.seams.house import house
 from tests.support.model_servers import MODEL, Answer, Engine, Readiness, Repository, Servers, model_servers
+from tests.support.processes import PATIENCE
 from tests.support.tensorflow_serving import status_servers
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
@@ -270,12 +277,12 @@ async def test_a_version_of_tensorflow_serving_that_fails_is_pinned_away_and_no_
 async def test_a_version_of_tensorflow_serving_that_never_loads_costs_one_pod_and_is_pinned_away(
     lab: Lab, tmp_path: Path
 ) -> None:
-    """First another node may help. If the next pod is stuck as well, the version is at fault, and the old one is pinned."""
+    """The shipped rule: a new pod may help. If it is stuck as well, the version is at fault, and the old one is pinned."""
     config = """model_config_list { config { name: "ranker" base_path: "/models/ranker"
         model_version_policy { specific { versions: 1 versions: 2 } } version_labels { key: "stable" value: 1 } } }"""
     metadata = {"name": "models", "namespace": NAMESPACE}
     models = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"models.config": config}}
-    objects = serving(min_available=None, addresses=ADDRESSES)
+    objects = serving("tensorflow-serving", min_available=None, addresses=ADDRESSES, behaviour="hang")
     objects[0]["spec"]["template"]["spec"]["volumes"] = [{"name": "config", "configMap": {"name": "models"}}]
     async with status_servers(*ADDRESSES) as servers:
 
@@ -288,18 +295,40 @@ async def test_a_version_of_tensorflow_serving_that_never_loads_costs_one_pod_an
                 servers.say(address, (1, "AVAILABLE"), *([(2, state)] if 2 in versions else []))
 
         await lab.apply([models, *objects])
-        await lab.wait_for(serves(3))
+        await lab.wait_for(lambda lab: all("podIP" in pod["status"] for pod in pods(lab).values()) and len(pods(lab)) == 3)
         (stuck,) = [name for name, pod in pods(lab).items() if pod["status"]["podIP"] == ADDRESSES[0]]
+        well = {*pods(lab)} - {stuck}
+        for name in well:
+            await lab.behave(NAMESPACE, name, "ok")
+        await lab.wait_for(lambda lab: sum(map(is_ready, pods(lab).values())) == 2, PATIENCE)
         follow()
         lab.store.listeners.append(follow)
-        looked = {"name": MODEL, "conditions": ["ModelStuckLoading"], "port": servers.port, "every": "1s", "loading": "1s"}
-        pin = {"configMap": "models", "model": MODEL, "label": "stable", "port": servers.port}
-        heal = [
-            {"evict": {}, "verify": {"within": "12s", "stable": "4s"}},  # stable for longer than `loading`: a new pod loads anew
-            {"pinModelVersion": pin, "verify": {"within": "30s", "stable": "300ms"}},
-        ]
-        async with house(lab, tmp_path, rule("stuck", when={"model": looked}, heal=heal)) as healer:
+        async with daemon(lab, tmp_path, _shipped(servers.port)) as healer:
+            await lab.wait_for(lambda lab: _versions(lab) == (1,), PATIENCE)
+            (successor,) = {*pods(lab)} - well
+            await lab.behave(NAMESPACE, successor, "ok")
             healed = await healer.told.until(State.HEALED)
         lab.store.listeners.remove(follow)
+    assert healed.rule == "models-tensorflow-serving/stuck-loading"
     assert evictions(lab) == [stuck], "one pod, and none of those that serve"
-    assert "version" in str(healed.history[-3:]), "the second step ended it"
+    assert successor != stuck
+    assert [entry.step for entry in healed.history if entry.reason.code == "Allowed"] == [0, 1]
+
+
+def _versions(lab: Lab) -> tuple[int, ...]:
+    """The versions that the file has the servers load."""
+    (found,) = [each for each in lab.objects("configmaps", NAMESPACE) if each["metadata"]["name"] == "models"]
+    return find(found["data"]["models.config"], MODEL).policy.versions
+
+
+def _shipped(port: int) -> Rulebook:
+    """The shipped rule on a version that does not load; the pin asks the servers at that port, too."""
+
+    def at_port(step: Step) -> Step:
+        if not isinstance(step.params, PinModelVersionParams):
+            return step
+        return step.model_copy(update={"params": step.params.model_copy(update={"port": port})})
+
+    packed = pack("models/tensorflow-serving.yaml", port=port).rules
+    bound = [each for each in packed if each.name.endswith("/stuck-loading")]
+    return Rulebook(replace(b, rule=b.rule.model_copy(update={"heal": tuple(map(at_port, b.rule.heal))})) for b in bound)
