@@ -22,6 +22,8 @@ def pytest_configure() -> None:
     os.environ.setdefault("SSL_CERT_FILE", os.devnull)  # no test trusts public authorities, and reading them takes 35 ms a client
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # An example that takes long tells of the machine, and of coverage.py that traces it, not of the code.
     hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
     hypothesis.settings.load_profile("untimed")

@@ -60,7 +60,7 @@ def run(
     """Run the daemon until SIGTERM or SIGINT.
 
     It finds the cluster like kubectl: by the service account inside a pod, otherwise by KUBECONFIG or ~/.kube/config. All
-    settings are in docs/settings.md. A rule without `mode: enforce` only observes.
+    settings are in docs/settings.md. A rule without a mode only observes; one with `mode: approve` asks a human before each step.
     """
     stream: LogStream | None = None
     try:

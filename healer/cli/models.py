@@ -170,7 +170,7 @@ def add(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Load a version besides the others. An existing label moves only when the servers have it AVAILABLE: then run it again."""
+    """Load a version beside the others. An existing label moves only when the servers have it AVAILABLE: then run it again."""
     _change(
         lambda api, where, by: models.add(api, where, name, version, label, by, dry_run=dry_run),
         _ModelsRequest("add", server, namespace, config_map, key, port, why, output, context),

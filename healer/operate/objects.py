@@ -87,7 +87,7 @@ def parse_ref(text: str, namespace: str, kinds: Collection[str]) -> ObjectRef:
     kind = next((kind for kind in kinds if word.lower() in _words(kind)), None)
     if not slash or kind is None:
         raise OperateError(f"{text!r} is not understood: write {' or '.join(f'{kind.lower()}/NAME' for kind in kinds)}")
-    valid(name, f"the name of a {kind.lower()}")
+    valid(name, f"the name of {'an' if kind[0] in 'AEIOU' else 'a'} {kind.lower()}")
     return object_ref(kind, valid(namespace, "a namespace"), name)
 
 

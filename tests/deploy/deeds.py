@@ -64,6 +64,7 @@ from healer.workloads.registry import WORKLOADS, core_resources
 from tests.deploy.test_admission import Review, changed
 from tests.support.kustomize import built
 from tests.unit.actions.conftest import NAMESPACE, Bench
+from tests.unit.actions.test_pin_model_version import standing
 from tests.unit.journal.incidents import incident, then
 from tests.unit.routes.conftest import gateway, istio, route
 
@@ -72,6 +73,8 @@ HOME = "healer"
 _INCIDENTS = f"{INCIDENTS.plural}.{INCIDENTS.api_group}"
 TOKEN, AUDIENCE, WEBHOOK = "a-token-of-alertmanager", "healer", ("post", "/webhooks/alertmanager")
 ROOT = Path(__file__).parents[2]
+SERVING = "tensorflow-serving"
+"""The Deployment whose servers have versions of a model."""
 
 
 @dataclass
@@ -367,6 +370,18 @@ async def _evicts_elsewhere(trial: Trial) -> str:
     return await _acts("evict", "Deployment", EvictParams(elsewhere=True), pod=True)(trial)
 
 
+async def _has_three(trial: Trial) -> str:
+    await trial.lab.apply(serving(SERVING, NAMESPACE, replicas=3, min_available=None))
+    await trial.lab.wait_for(_serves(3))
+    return ""
+
+
+async def _pins(trial: Trial) -> str:
+    async with standing(_looked(trial, SERVING, "Deployment")) as stand:
+        outcome = await stand.pin()
+    return "" if outcome.kind is OutcomeKind.DONE else f"{outcome.reason}: {outcome.text}"
+
+
 async def _has_an_autoscaler(trial: Trial) -> str:
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME},
@@ -570,6 +585,16 @@ ALWAYS: tuple[Deed, ...] = (
 """What healer does, whatever its rules are."""
 WATCH_NODES = _watches(NODES)
 READ_NODE = Deed("evict a pod from a node that takes none", permissions("", "nodes", "get"), _evicts_elsewhere, _is_tainted)
+PIN = Deed("pin a model version", permissions("", "configmaps", "get patch") | _of("Deployment", "get"), _pins, _has_three)
+EVICTIONS: tuple[Deed, ...] = tuple(
+    Deed(
+        f"evict a pod of a {kind}",
+        _POD | _of(kind, "get") | permissions("", "pods/eviction", "create"),
+        _acts("evict", kind, pod=True),
+        _has(kind),
+    )
+    for kind in _HEALED
+)
 POLL = Deed("poll a Namespace", permissions("", "namespaces", "get"), _polls)
 REVIEW = Deed(
     "know Alertmanager by its token",

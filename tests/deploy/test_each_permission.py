@@ -27,8 +27,10 @@ from tests.deploy.deeds import (
     ALWAYS,
     AUDIENCE,
     CONTROLS,
+    EVICTIONS,
     PACKS,
     PEOPLE,
+    PIN,
     POLL,
     READ_NODE,
     REVIEW,
@@ -123,6 +125,7 @@ INSTALLATIONS = (
         Installation(f"canary-{kind.lower()}", _beside(f"canary-{kind.lower()}/role.yaml"), (*_BASE, shift))
         for kind, shift in SHIFTS.items()
     ),
+    Installation("models", _beside("models/role.yaml"), (*_BASE, *EVICTIONS, PIN)),
     Installation("nodes", _apart("nodes/roles.yaml"), (WATCH_NODES, READ_NODE)),
     Installation("namespaced", _only(built(FOLDER / "overlays/namespaced")), _CONFINED + PACKS, "production"),
     Installation("token-review", _apart("token-review/roles.yaml"), (REVIEW,)),

@@ -189,7 +189,7 @@ LEFT_OUT: Sequence[tuple[str, str]] = (
     ),
     (
         "container-resource-requests-equal-limits and the like for CPU, memory and ephemeral storage (optional)",
-        "Memory is equal, where a difference gets pods killed. CPU that nobody else needs may be used.",
+        "Memory is equal in production, where a difference gets pods killed. CPU that nobody else needs may be used.",
     ),
     (
         "priorityClassNotSet",
