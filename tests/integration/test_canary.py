@@ -127,6 +127,7 @@ async def start(lab: Lab, run: Run, tmp_path: Path) -> AsyncIterator[Start]:
             healer, *_ = await asyncio.gather(
                 run(ruleset(bad_canary), HEALER_PROMETHEUS__URL=server.url), stable.scraped(), canary.scraped()
             )
+            await asyncio.gather(stable.scraped(), canary.scraped())  # what was scraped before is stored by now
             await lab.apply(route(kind, NAMESPACE, BEFORE[CANARY]))
             return Trial(lab, healer, server, traffic, stable, canary)
 
