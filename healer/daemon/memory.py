@@ -20,7 +20,7 @@ class SinkMemory:
 
     So nobody who may write incidents can have healer post into another incident's thread. `journal` gives the present journal,
     `is_leader` says whether we lead. `key` is a secret that all replicas share, and nobody else knows; without one, nothing is
-    sealed. A state that was sealed with another secret is not believed either: its incident begins a new thread.
+    sealed. A state that was sealed with another secret is not recalled either: what a sink does then stands in the sink.
     """
 
     def __init__(self, journal: Callable[[], Journal], is_leader: Callable[[], bool], key: SecretFile | None) -> None:
@@ -36,7 +36,7 @@ class SinkMemory:
         found = journal.recall(incident).get(sink, {})
         if not found or self._key is None:
             return found
-        state = {name: value for name, value in found.items() if name != _SEAL}
+        state = self.claimed(incident, sink)
         uid = journal.uid_of(incident)
         try:
             if uid is not None and hmac.compare_digest(found.get(_SEAL, "").encode(), self._seal(uid, sink, state).encode()):
@@ -46,8 +46,17 @@ class SinkMemory:
             why = str(error)
         say = self._log.debug if why in self._said else self._log.warning  # of a thousand incidents, once
         self._said.add(why)
-        say("what the journal says was told is not believed: it is told anew", incident=incident, sink=sink, error=why)
+        say(
+            "what the journal says was told is not believed: it is told anew where that is needed",
+            incident=incident,
+            sink=sink,
+            error=why,
+        )
         return {}
+
+    def claimed(self, incident: str, sink: str) -> Mapping[str, str]:
+        """What stands there without its seal, whether the seal is valid or not."""
+        return {name: value for name, value in self._journal().recall(incident).get(sink, {}).items() if name != _SEAL}
 
     async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
         """Keep a state for a sink beside an incident. Raises NotKept."""

@@ -6,7 +6,6 @@ So a message is sent again until each service of the tag has taken it, and to no
 """
 
 import asyncio
-import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,19 +14,17 @@ from dataclasses import dataclass
 from hashlib import blake2s
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Self
-
-from pydantic import model_validator
+from typing import Any, ClassVar
 
 from healer.model.incident import Incident
 from healer.model.text import free_text
-from healer.rules.vocabulary import AddressSpec
 from healer.secret import SecretError, SecretFile
 from healer.section import PREFIX
 from healer.sinks.base import SinkMeters
-from healer.sinks.delivery import NAME, DeliverySettings, DeliverySink, Errand, MessageRefused, Pace, TryAgain
+from healer.sinks.delivery import DeliverySink, Errand, MessageRefused, TryAgain
 from healer.sinks.memory import Memory
 from healer.sinks.site import Site
+from healer.sinks.targets import DeliverySettings, addresses
 from healer.sinks.words import Tone, milestone, neutral, tone, words
 
 _THREADS = 4
@@ -35,13 +32,12 @@ _SHOWN = 200
 _TYPES = {Tone.URGENT: "failure", Tone.WARNING: "warning", Tone.GOOD: "success", Tone.INFO: "info"}
 """Apprise's types of notifications."""
 
-TAG = AddressSpec(
-    kind="apprise",
-    noun="tag of Apprise",
-    example="apprise:ml-oncall",
-    meaning="the services that have this tag in the file of the setting `apprise.urls_file`",
-    valid=lambda name: re.fullmatch(NAME, name) is not None,
-    hint=lambda _: "write small letters, digits and '-', as in the setting apprise.tags: apprise:ml-oncall",
+TAG = addresses(
+    "apprise",
+    "tag of Apprise",
+    "apprise.tags",
+    "apprise:ml-oncall",
+    "the services that have this tag in the file of the setting `apprise.urls_file`",
 )
 
 
@@ -56,14 +52,9 @@ class AppriseSettings(DeliverySettings):
 
     required: ClassVar = ("urls_file", "tags")
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        for name in self.tags:
-            if not re.fullmatch(NAME, name):
-                raise ValueError(f"{PREFIX}APPRISE__TAGS: {name!r} is no name: write small letters, digits and '-'")
-        if self.default and self.tags and self.default not in self.tags:
-            raise ValueError(f"{PREFIX}APPRISE__DEFAULT: {self.default!r} is none of the tags {', '.join(self.tags)}")
-        return self
+    section: ClassVar = "APPRISE"
+    named_in: ClassVar = "tags"
+    noun: ClassVar = "tag"
 
     @property
     def enabled(self) -> bool:
@@ -79,7 +70,7 @@ class AppriseSettings(DeliverySettings):
     def incomplete(self) -> str:
         """One of both alone tells nobody."""
         if self.enabled or (self.urls_file is None and not self.tags):
-            return ""
+            return super().incomplete
         lacking = "TAGS" if self.urls_file is not None else "URLS_FILE"
         return f"{PREFIX}APPRISE__{lacking} is not set: nothing is sent by Apprise; it needs the file and its tags"
 
@@ -100,15 +91,7 @@ class AppriseSink(DeliverySink[AppriseMessage]):
     name = "apprise"
 
     def __init__(self, settings: AppriseSettings, site: Site, meters: SinkMeters, memory: Memory) -> None:
-        pace = Pace(
-            settings.default,
-            settings.severities,
-            settings.backoff,
-            settings.backoff_most,
-            settings.reconsider,
-            settings.capacity,
-        )
-        super().__init__(settings.tags, pace, meters, memory)
+        super().__init__(settings.tags, settings.pace, meters, memory, settings.variable("tags"))
         if settings.urls_file is None:
             raise ValueError(f"{PREFIX}APPRISE__URLS_FILE: not given; Apprise needs a file with URLs")
         try:
@@ -139,11 +122,6 @@ class AppriseSink(DeliverySink[AppriseMessage]):
         except MessageRefused as refused:
             return [f"nobody is told by apprise:{target}: {refused}: {refused.hint}"]
         return []
-
-    def absent(self, target: str) -> str:
-        """What to set for a tag."""
-        known = ", ".join(self._queues)
-        return f"apprise:{target} is not set up: nobody is told by it; there are {known}; set {PREFIX}APPRISE__TAGS"
 
     def errand(self, incident: Incident, target: str, told: Mapping[str, str]) -> Errand[AppriseMessage] | None:
         """The newest milestone, unless it was told."""

@@ -14,59 +14,19 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import structlog
-from pydantic import Field
 
 from healer.model.incident import Incident, State
-from healer.section import Seconds
-from healer.sinks.base import Severity, SinkMeters, SinkSettings
+from healer.sinks.base import SinkMeters
 from healer.sinks.memory import Memory, NotKept, TimedMemory
+from healer.sinks.targets import Pace
 
 M = TypeVar("M")
 
-NAME = r"[a-z0-9][a-z0-9-]{0,39}"
-"""The names of targets, in settings and in the addresses of rules."""
 LONGEST_PAUSE = 600.0
 """The longest pause of a target in seconds, whatever its Retry-After says."""
 _PAUSE = 1.0
 """Seconds until the journal is asked again to keep what was told."""
 _DOUBLINGS = 4
-
-
-class DeliverySettings(SinkSettings):
-    """The settings that these sinks have in common."""
-
-    default: str = ""
-    """The target for incidents of rules without `notify`, and for those whose own target is not set up or refuses them; empty:
-    none."""
-    severities: tuple[Severity, ...] = ("critical", "warning", "info")
-    """The severities of the incidents that go to `default` because their rule has no `notify`: `critical,warning`."""
-    timeout: Seconds = Field(10.0, gt=0)
-    """Seconds for one message."""
-    backoff: Seconds = Field(1.0, gt=0)
-    """The first wait after a target could not be reached; doubled each time ..."""
-    backoff_most: Seconds = Field(60.0, gt=0)
-    """... up to this."""
-    reconsider: Seconds = Field(300.0, gt=0)
-    """Before a message that was refused is tried again; doubled each time, too."""
-    capacity: int = Field(1000, gt=0)
-    """Incidents that are remembered for each target."""
-
-    @property
-    def by_default(self) -> frozenset[str]:
-        """`severities`, where there is a default target."""
-        return frozenset(self.severities) if self.enabled and self.default else frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How a sink sends: the waits of its settings, and where incidents go that name nobody."""
-
-    default: str
-    severities: tuple[Severity, ...]
-    backoff: float
-    backoff_most: float
-    reconsider: float
-    capacity: int
 
 
 class TryAgain(Exception):
@@ -142,8 +102,9 @@ class DeliverySink(ABC, Generic[M]):
 
     name: str
 
-    def __init__(self, targets: Collection[str], pace: Pace, meters: SinkMeters, memory: Memory) -> None:
+    def __init__(self, targets: Collection[str], pace: Pace, meters: SinkMeters, memory: Memory, named_by: str = "") -> None:
         self._pace = pace
+        self._named_by = named_by
         self._queues = {target: _Queue() for target in targets}
         self._memory = TimedMemory(memory)
         self._count = meters.notifications
@@ -170,9 +131,17 @@ class DeliverySink(ABC, Generic[M]):
     async def problems(self, target: str) -> list[str]:
         """What would keep messages from a target, a sentence each, as far as it shows without a message."""
 
-    @abstractmethod
+    def doubted(self, incident: Incident, claimed: Mapping[str, str]) -> Mapping[str, str]:
+        """What to take as told of an incident when the memory has `claimed`, and anybody may have written it.
+
+        It may cause a message to be sent again, and must leave none out that people need.
+        """
+        return claimed if incident.state is State.CLOSED else {}
+
     def absent(self, target: str) -> str:
         """A sentence that says that a target is not set up, and what to set."""
+        known = ", ".join(self._queues)
+        return f"{self.name}:{target} is not set up: nobody is told by it; there are {known}; set {self._named_by}"
 
     # what a sink does
 
@@ -185,7 +154,7 @@ class DeliverySink(ABC, Generic[M]):
         """Note an incident of the journal, unless it is closed and there is nothing left to tell, or nobody was told of it."""
         for target in self._targets_of(incident):
             if incident.state is State.CLOSED:
-                told = self._memory.recall(incident.id, self._key(target))
+                told = self._recall(incident, target)
                 if not told or self.errand(incident, target, told) is None:
                     continue
             self._put(incident, target)
@@ -282,6 +251,14 @@ class DeliverySink(ABC, Generic[M]):
             self._count.labels(self.name, "dropped").inc()
             self._log.error("a message was dropped: too many incidents wait", incident=name, target=target)
 
+    def _recall(self, incident: Incident, target: str) -> dict[str, str]:
+        """What was told of an incident, as far as it is known."""
+        key = self._key(target)
+        if told := self._memory.recall(incident.id, key):
+            return dict(told)
+        claimed = self._memory.claimed(incident.id, key)
+        return dict(self.doubted(incident, claimed)) if claimed else {}
+
     def _key(self, target: str) -> str:
         return f"{self.name} {target}"
 
@@ -300,7 +277,7 @@ class DeliverySink(ABC, Generic[M]):
         queue.pending[delivery] = None  # at the end: the others are next
         snapshot = delivery.incident
         if delivery.told is None:
-            delivery.told = delivery.kept = dict(self._memory.recall(delivery.incident.id, self._key(target)))
+            delivery.told = delivery.kept = self._recall(delivery.incident, target)
         try:
             async with asyncio.timeout(None) as queue.limit:
                 more = await self._turn(queue, target, delivery, delivery.told)

@@ -17,7 +17,10 @@ class Memory(Protocol):
     """What outlives a sink's process: for each incident and sink a flat map of strings, some hundred bytes."""
 
     def recall(self, incident: str, sink: str) -> Mapping[str, str]:
-        """What was kept last; empty when nothing was."""
+        """What was kept last, and by healer itself; empty when nothing was."""
+
+    def claimed(self, incident: str, sink: str) -> Mapping[str, str]:
+        """What stands where a state is kept, whoever wrote it: after the secret was rotated that seals it, it is not recalled."""
 
     async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
         """Keep `state` in place of what was kept before; returns once it is durable. Of an incident that is kept no longer,
@@ -34,6 +37,8 @@ class ProcessMemory:
     def recall(self, incident: str, sink: str) -> Mapping[str, str]:
         """What was kept last."""
         return self._kept.get(incident, {}).get(sink, {})
+
+    claimed = recall
 
     async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
         """Keep a state."""
@@ -54,6 +59,10 @@ class TimedMemory:
     def recall(self, incident: str, sink: str) -> Mapping[str, str]:
         """What was kept last."""
         return self._memory.recall(incident, sink)
+
+    def claimed(self, incident: str, sink: str) -> Mapping[str, str]:
+        """What stands there, whoever wrote it."""
+        return self._memory.claimed(incident, sink)
 
     async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
         """Keep a state. Raises NotKept, after `timeout` seconds at most."""

@@ -14,31 +14,33 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from healer.model.incident import Incident, State
-from healer.rules.vocabulary import AddressSpec
 from healer.secret import SecretError, SecretFile
-from healer.section import PREFIX
 from healer.sinks.base import Severity, SinkMeters
-from healer.sinks.delivery import NAME, DeliverySettings, DeliverySink, Errand, MessageRefused, Pace
+from healer.sinks.delivery import DeliverySink, Errand, MessageRefused
 from healer.sinks.memory import Memory
 from healer.sinks.post import Poster
 from healer.sinks.site import Site
+from healer.sinks.targets import DeliverySettings, addresses
 from healer.sinks.words import clip, milestone, story, words
 
 _SUMMARY = 1024
 _HINT = "put the integration key of an Events API v2 integration of the service into the file that pagerduty.services names"
 
+_ROUND = re.compile(r"[1-9][0-9]{0,3}")
+_DOUBTED = "doubted"
+"""The key beside what is said to be told, when anybody may have written it."""
+
 PagerAction = Literal["trigger", "acknowledge", "resolve"]
 
-SERVICE = AddressSpec(
-    kind="pagerduty",
-    noun="service of PagerDuty",
-    example="pagerduty:ml-oncall",
-    meaning="a service of PagerDuty, by its name in the setting `pagerduty.services`",
-    valid=lambda name: re.fullmatch(NAME, name) is not None,
-    hint=lambda _: "write small letters, digits and '-', as in the setting pagerduty.services: pagerduty:ml-oncall",
+SERVICE = addresses(
+    "pagerduty",
+    "service of PagerDuty",
+    "pagerduty.services",
+    "pagerduty:ml-oncall",
+    "a service of PagerDuty, by its name in the setting `pagerduty.services`",
 )
 
 
@@ -59,32 +61,14 @@ class PagerDutySettings(DeliverySettings):
     """A file with the certificates to trust there, for a proxy that opens TLS; empty: the system's."""
 
     required: ClassVar = ("services",)
-
-    @model_validator(mode="after")
-    def _fits(self) -> "PagerDutySettings":
-        for name in self.services:
-            if not re.fullmatch(NAME, name):
-                raise ValueError(f"{PREFIX}PAGERDUTY__SERVICES: {name!r} is no name: write small letters, digits and '-'")
-        if self.default and self.services and self.default not in self.services:
-            raise ValueError(f"{PREFIX}PAGERDUTY__DEFAULT: {self.default!r} is none of the services {', '.join(self.services)}")
-        return self
-
-    @property
-    def enabled(self) -> bool:
-        """Whether there is a service."""
-        return bool(self.services)
+    section: ClassVar = "PAGERDUTY"
+    named_in: ClassVar = "services"
+    noun: ClassVar = "service"
 
     @property
     def secret(self) -> Path | None:
         """The key of the first service."""
         return next(iter(self.services.values()), None)
-
-    @property
-    def incomplete(self) -> str:
-        """A default service alone pages nobody."""
-        if self.services or not self.default:
-            return ""
-        return f"{PREFIX}PAGERDUTY__DEFAULT is {self.default}, and there is no service: set {PREFIX}PAGERDUTY__SERVICES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +86,7 @@ class PagerDutySink(DeliverySink[PagerEvent]):
     name = "pagerduty"
 
     def __init__(self, settings: PagerDutySettings, site: Site, meters: SinkMeters, memory: Memory) -> None:
-        pace = Pace(
-            settings.default,
-            settings.severities,
-            settings.backoff,
-            settings.backoff_most,
-            settings.reconsider,
-            settings.capacity,
-        )
-        super().__init__(settings.services, pace, meters, memory)
+        super().__init__(settings.services, settings.pace, meters, memory, settings.variable("services"))
         self._site = site
         self._url = settings.url
         self._at_once = settings.trigger == "opened"
@@ -126,18 +102,15 @@ class PagerDutySink(DeliverySink[PagerEvent]):
         try:
             self._keys[target].read()
         except SecretError as error:
-            return [f"nobody is paged by pagerduty:{target}: {error}"]
+            return [f"nobody is told by pagerduty:{target}: {error}"]
         return self._poster.problems()
-
-    def absent(self, target: str) -> str:
-        """What to set for a service."""
-        known = ", ".join(self._queues)
-        return f"pagerduty:{target} is not set up: nobody is paged by it; there are {known}; set {PREFIX}PAGERDUTY__SERVICES"
 
     def errand(self, incident: Incident, target: str, told: Mapping[str, str]) -> Errand[PagerEvent] | None:
         """The next event."""
         last, number = told.get("action", ""), told.get("round", "")
-        rounds = int(number) if number.isdecimal() else 0
+        rounds = int(number) if _ROUND.fullmatch(number) else 0
+        if _DOUBTED in told and last == "trigger" and needs_human(incident):
+            last, rounds = "", rounds - 1  # trigger it again: where the alert is open, nobody is paged by it
         action = next_action(incident, last, at_once=self._at_once)
         if action is None:
             return None
@@ -145,6 +118,10 @@ class PagerDutySink(DeliverySink[PagerEvent]):
             rounds += 1
         key = dedup_key(incident, self._site, rounds)
         return Errand(PagerEvent(action, key, incident), {"action": action, "round": str(rounds)})
+
+    def doubted(self, incident: Incident, claimed: Mapping[str, str]) -> Mapping[str, str]:
+        """All of it, but for an alert that is said to be open: the key is the incident's own, whoever wrote which it is."""
+        return {**claimed, _DOUBTED: "yes"}
 
     async def send(self, target: str, message: PagerEvent) -> str:
         """Send an event: the API answers 202 to one that it takes."""
@@ -160,16 +137,20 @@ class PagerDutySink(DeliverySink[PagerEvent]):
 
 def next_action(incident: Incident, last: str, *, at_once: bool) -> PagerAction | None:
     """The action that brings an alert to where its incident stands; None when it is there. `last` is its last action."""
-    now = milestone(incident)
     if incident.state.settled:
         return "resolve" if last in ("trigger", "acknowledge") else None
-    if now.needs_human or incident.paged is not None:
+    if needs_human(incident):
         if last == "acknowledge":
             return "resolve"  # and trigger another
         return None if last == "trigger" else "trigger"
     if last == "trigger" and incident.state in (State.ACTING, State.VERIFYING):
         return "acknowledge"
     return "trigger" if at_once and last in ("", "resolve") else None
+
+
+def needs_human(incident: Incident) -> bool:
+    """Whether people are to be paged."""
+    return not incident.state.settled and (milestone(incident).needs_human or incident.paged is not None)
 
 
 def dedup_key(incident: Incident, site: Site, rounds: int) -> str:

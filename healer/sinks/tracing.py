@@ -21,10 +21,11 @@ from healer.model.incident import Entry, Incident, State
 from healer.secret import SecretError, TokenFiles
 from healer.section import PREFIX, Seconds
 from healer.sinks.base import SinkMeters, SinkSettings
-from healer.sinks.delivery import DeliverySink, Errand, MessageRefused, Pace
+from healer.sinks.delivery import DeliverySink, Errand, MessageRefused
 from healer.sinks.memory import Memory, ProcessMemory
 from healer.sinks.post import Poster
 from healer.sinks.site import Site
+from healer.sinks.targets import Pace
 from healer.sinks.words import milestone
 
 _COLLECTOR = "otlp"

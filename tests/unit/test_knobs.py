@@ -20,6 +20,13 @@ SECTIONS: dict[str, type[BaseModel]] = {
 }
 KEYS = {key: type(field.default).__name__ for key, field in Settings.model_fields.items() if isinstance(field.default, Section)}
 """The section that each key of the settings holds."""
+HEIRS = {
+    base.__name__: {name for name, section in SECTIONS.items() if issubclass(section, base)}
+    for model in SECTIONS.values()
+    for base in model.__mro__
+    if issubclass(base, Section)
+}
+"""Each section and each base of some, with the sections that inherit from it."""
 
 
 def _type(annotation: ast.expr | None) -> str:
@@ -74,15 +81,16 @@ def _read(tree: ast.AST) -> Iterator[tuple[str, str]]:
 
 
 def _derived(tree: ast.AST) -> Iterator[tuple[str, str, set[str]]]:
-    """Sections, their properties, and the fields that each is made of."""
+    """Sections, their properties, those of their bases as well, and the fields that each is made of."""
     for section in ast.walk(tree):
-        if isinstance(section, ast.ClassDef) and section.name in SECTIONS:
+        if isinstance(section, ast.ClassDef) and (heirs := HEIRS.get(section.name)):
             for part in section.body:
                 if isinstance(part, ast.FunctionDef) and any(ast.unparse(each) == "property" for each in part.decorator_list):
                     own = (
                         node for node in ast.walk(part) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"
                     )
-                    yield section.name, part.name, {node.attr for node in own}
+                    fields = {node.attr for node in own}
+                    yield from ((heir, part.name, fields) for heir in heirs)
 
 
 def test_every_setting_is_read_by_a_component() -> None:

@@ -1,22 +1,15 @@
 """The settings of the webhook sink, and how its targets are written in `notify`."""
 
-import re
 from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from healer.rules.vocabulary import AddressSpec
-from healer.section import PREFIX, Section
-from healer.sinks.delivery import NAME, DeliverySettings
+from healer.section import Section
+from healer.sinks.targets import DeliverySettings, addresses
 
-WEBHOOK = AddressSpec(
-    kind="webhook",
-    noun="webhook",
-    example="webhook:teams",
-    meaning="a webhook, by its name in the setting `webhook.targets`",
-    valid=lambda name: re.fullmatch(NAME, name) is not None,
-    hint=lambda _: "write small letters, digits and '-', as in the setting webhook.targets: webhook:teams",
+WEBHOOK = addresses(
+    "webhook", "webhook", "webhook.targets", "webhook:teams", "a webhook, by its name in the setting `webhook.targets`"
 )
 
 
@@ -51,30 +44,12 @@ class WebhookSettings(DeliverySettings):
     docs/people.md has the keys: url or url_file, template, hmac_file, token_file, ca_file. Without one, nothing is posted."""
 
     required: ClassVar = ("targets",)
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        for name in self.targets:
-            if not re.fullmatch(NAME, name):
-                raise ValueError(f"{PREFIX}WEBHOOK__TARGETS: {name!r} is no name: write small letters, digits and '-'")
-        if self.default and self.targets and self.default not in self.targets:
-            raise ValueError(f"{PREFIX}WEBHOOK__DEFAULT: {self.default!r} is none of the webhooks {', '.join(self.targets)}")
-        return self
-
-    @property
-    def enabled(self) -> bool:
-        """Whether there is a webhook."""
-        return bool(self.targets)
+    section: ClassVar = "WEBHOOK"
+    named_in: ClassVar = "targets"
+    noun: ClassVar = "webhook"
 
     @property
     def secret(self) -> Path | None:
         """A secret of the first webhook that has one."""
         found = (file for each in self.targets.values() for file in (each.hmac_file, each.token_file, each.url_file))
         return next((file for file in found if file is not None), None)
-
-    @property
-    def incomplete(self) -> str:
-        """A default webhook alone tells nobody."""
-        if self.targets or not self.default:
-            return ""
-        return f"{PREFIX}WEBHOOK__DEFAULT is {self.default}, and there is no webhook: set {PREFIX}WEBHOOK__TARGETS"

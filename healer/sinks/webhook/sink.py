@@ -12,7 +12,7 @@ from healer.model.incident import Incident
 from healer.secret import SecretError, SecretFile
 from healer.section import PREFIX
 from healer.sinks.base import LineMark, SinkMeters
-from healer.sinks.delivery import DeliverySink, Errand, MessageRefused, Pace, TryAgain
+from healer.sinks.delivery import DeliverySink, Errand, MessageRefused, TryAgain
 from healer.sinks.memory import Memory
 from healer.sinks.post import PostAnswer, Poster
 from healer.sinks.site import Site
@@ -121,15 +121,7 @@ class WebhookSink(DeliverySink[WebhookMessage]):
         *,
         clock: Callable[[], float] = SYSTEM.wall,
     ) -> None:
-        pace = Pace(
-            settings.default,
-            settings.severities,
-            settings.backoff,
-            settings.backoff_most,
-            settings.reconsider,
-            settings.capacity,
-        )
-        super().__init__(settings.targets, pace, meters, memory)
+        super().__init__(settings.targets, settings.pace, meters, memory, settings.variable("targets"))
         self._site = site
         self._clock = clock
         self._hooks = {name: HookTarget(name, target, settings.timeout) for name, target in settings.targets.items()}
@@ -148,11 +140,6 @@ class WebhookSink(DeliverySink[WebhookMessage]):
     async def problems(self, target: str) -> list[str]:
         """Secrets that cannot be read."""
         return self._hooks[target].problems()
-
-    def absent(self, target: str) -> str:
-        """What to set for a webhook."""
-        known = ", ".join(self._queues)
-        return f"webhook:{target} is not set up: nobody is told by it; there are {known}; set {PREFIX}WEBHOOK__TARGETS"
 
     def errand(self, incident: Incident, target: str, told: Mapping[str, str]) -> Errand[WebhookMessage] | None:
         """The newest state, unless it was told."""

@@ -94,7 +94,9 @@ async def test_what_an_older_healer_kept_without_a_seal_is_told_anew_and_said_on
 async def test_another_token_knows_no_thread_of_the_one_before(tmp_path: Path) -> None:
     journal = Kept(mine="uid-1")
     await memory(journal, tmp_path).remember("mine", SINK, STATE)
-    assert memory(journal, tmp_path, "xoxb-other").recall("mine", SINK) == {}
+    other = memory(journal, tmp_path, "xoxb-other")
+    assert other.recall("mine", SINK) == {}
+    assert other.claimed("mine", SINK) == STATE, "a sink for which a claim is enough has it"
 
 
 async def test_before_its_object_is_made_an_incident_is_waited_for(tmp_path: Path) -> None:

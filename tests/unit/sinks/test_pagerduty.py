@@ -10,7 +10,10 @@ import pytest
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
+from healer.daemon.memory import SinkMemory
+from healer.journal.memory import MemoryJournal
 from healer.model.incident import Incident, State
+from healer.secret import SecretFile
 from healer.sinks.delivery import MessageRefused
 from healer.sinks.memory import NotKept, ProcessMemory
 from healer.sinks.pagerduty import PagerDutySettings
@@ -208,6 +211,89 @@ async def test_a_restart_triggers_nothing_twice_and_loses_no_resolve(pager: Fake
     assert not after.sink._queues["ml"].known, "nothing is left to tell"
 
 
+class Objects(MemoryJournal):
+    """A journal in which each incident has an object."""
+
+    def uid_of(self, incident_id: str) -> str:
+        return f"uid-of-{incident_id}"
+
+
+class Rotated:
+    """The memory of a healer whose first secret is rotated, so that what it sealed before is not recalled."""
+
+    def __init__(self, secret: Path) -> None:
+        self.secret = secret
+        self.journal = Objects()
+        self.rotations = 0
+
+    async def restarted(self, paging: SinkBench, incident: Incident) -> SinkBench:
+        """What `paging` says of an incident that it finds in the journal after a start."""
+        self.journal.note(incident)
+        paging.sink.resume(incident)
+        async with paging.running():
+            assert await paging.sink.flush(10)
+        return paging
+
+    async def rotate(self) -> None:
+        self.rotations += 1
+        await asyncio.to_thread(self.secret.write_text, f"another-{self.rotations}")
+
+    @property
+    def memory(self) -> SinkMemory:
+        return SinkMemory(lambda: self.journal, lambda: True, SecretFile(self.secret))
+
+
+@pytest.fixture
+def rotated(tmp_path: Path) -> Rotated:
+    secret = tmp_path / "first-secret"
+    secret.write_text("one")
+    return Rotated(secret)
+
+
+async def test_an_alert_is_resolved_after_the_secret_was_rotated_by_which_it_was_remembered(
+    pager: FakePagerDuty, key: Path, rotated: Rotated
+) -> None:
+    spent = escalated("ml")
+    await rotated.restarted(bench(pager, key, rotated.memory), spent)
+    await rotated.rotate()
+    assert rotated.memory.recall(spent.id, "pagerduty ml") == {}
+    closed = then(spent, State.CLOSED, "over while healer was away")
+    await rotated.restarted(bench(pager, key, rotated.memory), closed)
+    assert pager.events == [("trigger", ALERT), ("resolve", ALERT)]
+    await rotated.rotate()
+    await rotated.restarted(bench(pager, key, rotated.memory), closed)
+    assert len(pager.events) == 2, "what is resolved stays so"
+
+
+async def test_an_alert_of_a_later_round_is_found_again_after_the_secret_was_rotated(
+    pager: FakePagerDuty, key: Path, rotated: Rotated
+) -> None:
+    again = escalated("ml")
+    before = bench(pager, key, rotated.memory, trigger="opened")
+    async with before.running():
+        for snapshot in (*crash_loop("ml")[:3], again):
+            rotated.journal.note(snapshot)
+            await before.told(snapshot)
+    assert pager.alerts[f"{ALERT}/2"].status == "triggered"
+    await rotated.rotate()
+    after = await rotated.restarted(bench(pager, key, rotated.memory, trigger="opened"), again)
+    assert {name: alert.pages for name, alert in pager.alerts.items()} == {ALERT: 1, f"{ALERT}/2": 1}, "nobody is paged twice"
+    async with after.running():
+        await after.told(then(again, State.CLOSED, "over"))
+    assert {alert.status for alert in pager.alerts.values()} == {"resolved"}
+
+
+@pytest.mark.parametrize("claimed", [{"action": "trigger", "round": "1"}, {"action": "trigger", "round": "7" * 5000}])
+async def test_whoever_writes_that_people_were_paged_silences_no_page(
+    claimed: dict[str, str], pager: FakePagerDuty, key: Path, rotated: Rotated
+) -> None:
+    spent = escalated("ml")
+    rotated.journal.note(spent)
+    rotated.journal.remember(spent.id, "pagerduty ml", claimed)
+    await rotated.restarted(bench(pager, key, rotated.memory), spent)
+    assert pager.events == [("trigger", ALERT)]
+
+
 async def test_of_a_closed_incident_that_nobody_was_paged_about_nobody_hears(pager: FakePagerDuty, key: Path) -> None:
     paging = bench(pager, key)
     paging.sink.resume(then(escalated("ml"), State.CLOSED, "over"))
@@ -388,10 +474,10 @@ async def test_only_a_trusted_server_hears_the_key(trusted: bool, events: int, k
 async def test_what_is_missing_is_said_by_the_check(pager: FakePagerDuty, key: Path, tmp_path: Path) -> None:
     assert await bench(pager, key).sink.check({"ml"}) == []
     (absent,) = await bench(pager, key).sink.check({"sre"})
-    assert absent == "pagerduty:sre is not set up: nobody is paged by it; there are ml; set HEALER_PAGERDUTY__SERVICES"
+    assert absent == "pagerduty:sre is not set up: nobody is told by it; there are ml; set HEALER_PAGERDUTY__SERVICES"
     unread = bench(pager, tmp_path / "nowhere", ca_file=tmp_path / "no-ca")
     said = await unread.sink.check({"ml"})
-    assert said[0].startswith("nobody is paged by pagerduty:ml: the secret file")
+    assert said[0].startswith("nobody is told by pagerduty:ml: the secret file")
     (said,) = [await bench(pager, key, ca_file=tmp_path / "no-ca").sink.check({"ml"})]
     assert "no-ca (ca_file)" in said[0]
 

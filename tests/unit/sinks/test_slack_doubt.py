@@ -33,6 +33,8 @@ class Away:
     def recall(self, incident: str, sink: str) -> Mapping[str, str]:
         return self.kept.recall(incident, sink)
 
+    claimed = recall
+
     async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
         self.tries += 1
         self.tried.set()

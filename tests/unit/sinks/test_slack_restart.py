@@ -50,6 +50,9 @@ class Watched:
     def recall(self, incident: str, sink: str) -> Mapping[str, str]:
         return self._memory.recall(incident, sink)
 
+    def claimed(self, incident: str, sink: str) -> Mapping[str, str]:
+        return self._memory.claimed(incident, sink)
+
     async def remember(self, incident: str, sink: str, state: Mapping[str, str]) -> None:
         await self._knife.passes("remember")
         await self._memory.remember(incident, sink, state)
