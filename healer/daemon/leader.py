@@ -87,7 +87,7 @@ class Leader:
         self._audit = Audit(replica, on=settings.log.audit)
         self._object_events = ObjectEvents(api, metrics, replica) if settings.events.post else None
         self._silences = own_silences(settings.alerts, api.clock)
-        engine = Engine(rulebook, specs(ACTIONS), _tuning(settings, home))
+        engine = Engine(rulebook, specs(ACTIONS), tuning_of(settings, home))
         self.event_loop = EventLoop(
             engine=engine,
             view=view,
@@ -325,6 +325,7 @@ class Leader:
         self._log.info("healer acts no more", actions_finished=finished, all_told=told, all_kept=kept)
 
 
-def _tuning(settings: Settings, home: str) -> Tuning:
+def tuning_of(settings: Settings, home: str) -> Tuning:
+    """What the engine is set to by settings; `home` is healer's own namespace."""
     alerts, fade = settings.alerts, settings.events.fade
     return Tuning(settings.engine, settings.limits, alerts.expiry, alerts.freshness, home, fade)

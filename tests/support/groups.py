@@ -1,19 +1,21 @@
 """A LeaderWorkerSet for drills of the engine: groups of a leader and its workers, as their controllers make and replace them."""
 
+from typing import Literal
+
 import msgspec
 
+import healer.rehearsal.world
+from healer.cluster.watch import ObjectChange
 from healer.model.kube import KubeObject, Meta, Namespace, OwnerReference, Pod, PodSpec
 from healer.model.target import Target
-from healer.model.view import View
 from healer.workloads.leaderworkerset import (
     GroupTemplate,
     LeaderWorkerSet,
     LeaderWorkerSetSpec,
     LeaderWorkerSetStatus,
 )
-from healer.workloads.registry import WORKLOADS
 from healer.workloads.statefulset import StatefulSet, StatefulSetSpec, StatefulSetStatus
-from tests.support.world import NAMESPACE, START, World, moment, status_of
+from tests.support.world import NAMESPACE, World, moment, status_of
 
 NAME = "vllm"
 
@@ -27,10 +29,7 @@ class Groups(World):
     """A namespace with one LeaderWorkerSet of so many ready groups: vllm-0 leads vllm-0-1, vllm-0-2 and so on."""
 
     def __init__(self, groups: int = 4, size: int = 3, restart_policy: str = "RecreateGroupOnPodRestart") -> None:
-        self.view = View(WORKLOADS)
-        self.listeners = []
-        self.now = START
-        self._born = 0
+        healer.rehearsal.world.World.__init__(self, NAMESPACE)
         self.view.put(Namespace(Meta(NAMESPACE, "ns-1")))
         template = GroupTemplate(size, restart_policy)
         self.lws = LeaderWorkerSet(
@@ -118,29 +117,26 @@ class Groups(World):
             owner_references=(owner,),
         )
         pod = Pod(meta, PodSpec(f"node-{self._born}"), status_of(self.now, ready=ready))
-        self._put(pod)
+        self.put(pod)
         return pod
 
-    def _put(self, obj: KubeObject) -> None:
-        before, was = self.view.put(obj), self.lws
-        self._sync()
-        self._tell(obj, before, held=True)
-        self._tell_group(was)
+    def put(self, obj: KubeObject) -> None:
+        self._changed("put", obj, self.view.put(obj))
 
-    def remove(self, name: str) -> None:
-        pod, was = self.pod(name), self.lws
-        self.view.drop(Pod, pod.metadata.uid)
-        self._sync()
-        self._tell(pod, pod, held=False)
-        self._tell_group(was)
+    def drop(self, obj: KubeObject) -> None:
+        self.view.drop(type(obj), obj.metadata.uid)
+        self._changed("drop", obj, obj)
 
-    def _sync(self, **override: object) -> None:
+    def _changed(self, verb: Literal["put", "drop"], obj: KubeObject, before: KubeObject | None) -> None:
+        was = self.lws
+        self._sync()
+        self._tell([ObjectChange(type(obj), verb, obj, before)])
+        if self.lws != was:
+            self._tell([ObjectChange(LeaderWorkerSet, "put", self.lws, was)])
+
+    def _sync(self) -> None:
         ready = sum(unit.ready for unit in self.view.units_of(self.workload))
         wanted = self.lws.spec.replicas
         status = LeaderWorkerSetStatus(1, wanted, wanted, ready)
         self.lws = msgspec.structs.replace(self.lws, status=status)
         self.view.put(self.lws)
-
-    def _tell_group(self, was: LeaderWorkerSet) -> None:
-        if self.lws != was:
-            self._tell(self.lws, was, held=True)

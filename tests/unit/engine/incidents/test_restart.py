@@ -14,7 +14,7 @@ def restarted(before: Drill, written: Callable[[Incident], Incident] = lambda in
     """A new engine on the same world, with what the journal holds, as it was `written`, and the pods as they are."""
     after = Drill(before.rules, before.world, before.tuning, now=before.now)
     before.world.listeners.clear()
-    before.world.listeners.append(after._changed)
+    before.world.listeners.append(after.changed)
     signals = [s for pod in before.world.pods for s in after.source.put(pod, None, after.now)]
     after.restore(list(map(written, before.incidents.values())), {signal.key for signal in signals})
     for signal in signals:

@@ -240,7 +240,7 @@ def test_what_was_sick_before_a_restart_is_asked_again_first() -> None:
         d.world.pause("deployment")
         d.look("serving-1")
         after = Queried(d.rules, d.world, now=d.now)
-        d.world.listeners.remove(d._changed)
+        d.world.listeners.remove(d.changed)
         after.restore([d.incident], set())
         d.world.pause("deployment", "")
         after.wait(60)

@@ -320,7 +320,7 @@ def test_an_answer_that_was_lost_is_not_forgotten_when_the_pod_is_seen_to_go() -
     d.answer(OutcomeKind.FAILED)
     d.world.listeners.clear()
     d.world.terminate("serving-1")
-    d.world.listeners.append(d._changed)
+    d.world.listeners.append(d.changed)
     d.world.crash("serving-3")
     assert len(d.incident.acted_at) == 1
     assert d.incident.storm
