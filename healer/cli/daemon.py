@@ -56,6 +56,9 @@ def run(
     context: Context = None,
     observe: Annotated[bool, typer.Option("--observe", help="No rule changes anything; overrides HEALER_MODE.")] = False,
     journal: Annotated[JournalKind | None, typer.Option(help="Where incidents are; overrides HEALER_JOURNAL__KIND.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write what it sees, for `healer replay`; overrides HEALER_RECORD__FOLDER.")
+    ] = None,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
@@ -69,6 +72,8 @@ def run(
             settings = settings.model_copy(update={"journal": settings.journal.model_copy(update={"kind": journal.value})})
         if observe:
             settings = settings.model_copy(update={"mode": Mode.OBSERVE.value})
+        if record is not None:
+            settings = settings.model_copy(update={"record": settings.record.model_copy(update={"folder": record})})
         stream = configure_logging(settings.log)
         for remark in exposed(settings):
             structlog.get_logger("healer").warning(remark)

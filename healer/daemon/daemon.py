@@ -3,11 +3,9 @@
 import asyncio
 import gc
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Never
 
 import aiohttp
 import structlog
@@ -27,8 +25,10 @@ from healer.daemon.metrics import Metrics
 from healer.daemon.peers import Peers, peers_of, relay_of
 from healer.daemon.reach import Reach
 from healer.daemon.recorder import Recorder
+from healer.daemon.recording.running import record_writer, writing
 from healer.daemon.rulefiles import RuleFiles
 from healer.daemon.state import StateReport
+from healer.daemon.waits import always, for_ever, listening, until_whole, wait
 from healer.daemon.watchers import Watching
 from healer.engine.safety.gauges import LimitKind
 from healer.engine.safety.wide import ENDED_ALERTS
@@ -48,7 +48,6 @@ from healer.model.view import View
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
 from healer.secret import SecretFile
-from healer.section import PREFIX
 from healer.settings import Settings, SettingsError
 from healer.sinks.base import Sink, SinkMeters
 from healer.sinks.error_boundary import ErrorBoundary
@@ -101,6 +100,7 @@ class Daemon:
         self._metrics = Metrics()
         self._metrics.use(rulebook.by_name)
         self._metrics.cap(Mode(settings.mode))
+        self._record = record_writer(settings.record, clock, self._metrics.registry)
         for section in settings.sinks.values():
             if isinstance(section, TracingSettings):
                 self._metrics.traced(Sampler(section, settings.site).exemplar)
@@ -155,16 +155,16 @@ class Daemon:
         self._metrics.breakers(self._rule_breakers)
         self._metrics.leads(lambda: self._leader is not None and self._leadership.is_leader())
         peers = peers_of(self._settings, api, self._home, lambda: self._leadership.address)
-        async with aiohttp.ClientSession() as session:
+        async with aiohttp.ClientSession() as session, writing(self._record):
             server = self._server(api, session, peers, vitals)
-            async with _listening(server), asyncio.TaskGroup() as group:
+            async with listening(server), asyncio.TaskGroup() as group:
                 self.port = server.port
                 self._log.info("healer listens", host=self._settings.http.host, port=self.port)
-                tasks = [group.create_task(_for_ever(watching.run()), name="watches")]
+                tasks = [group.create_task(for_ever(watching.run()), name="watches")]
                 tasks.append(group.create_task(self._sinks.run(), name="sinks"))
                 tasks.append(group.create_task(vitals.beat(), name="heartbeat"))
-                tasks.append(group.create_task(_for_ever(self._reach.run()), name="reach"))
-                whole = group.create_task(_whole(api, watching, definition), name="sync")
+                tasks.append(group.create_task(for_ever(self._reach.run()), name="reach"))
+                whole = group.create_task(until_whole(api, watching, definition), name="sync")
                 await self._serve(api, whole, vitals, peers, group)
                 for task in tasks:
                     task.cancel()
@@ -172,11 +172,11 @@ class Daemon:
     async def _serve(
         self, api: Api, whole: asyncio.Task[None], vitals: HealthChecks, peers: Peers, group: asyncio.TaskGroup
     ) -> None:
-        stopped = group.create_task(_wait(self._stop), name="stop")
+        stopped = group.create_task(wait(self._stop), name="stop")
         await asyncio.wait((whole, stopped), return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
-            leading = group.create_task(_for_ever(self._leadership.run(api, partial(self._lead, api))), name="lead")
-            settled = group.create_task(_wait(self._role), name="role")
+            leading = group.create_task(for_ever(self._leadership.run(api, partial(self._lead, api))), name="lead")
+            settled = group.create_task(wait(self._role), name="role")
             await asyncio.wait((settled, stopped), return_when=asyncio.FIRST_COMPLETED)
             settled.cancel()
             scheduler = self._scheduler()
@@ -219,6 +219,7 @@ class Daemon:
             is_leader=is_leader,
             replica=self._leadership.identity.partition("@")[0],
             on_started=self._role.set,
+            record=self._record,
         )
         self._leadership.serving = True
         try:
@@ -341,7 +342,7 @@ class Daemon:
 
     async def _check_journal(self, api: Api) -> None:
         try:
-            await self._new_journal(api, _always).check()
+            await self._new_journal(api, always).check()
         except JournalMissing:
             raise
         except JournalError as error:
@@ -367,32 +368,3 @@ def _sinks(settings: Settings, meters: SinkMeters, further: list[Sink], memory: 
         return build(wanted(settings.sinks), meters, further, memory, settings.site)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-
-
-def _always() -> bool:
-    return True
-
-
-async def _for_ever(forever: Awaitable[Never]) -> None:
-    await forever
-
-
-@asynccontextmanager
-async def _listening(server: Server) -> AsyncIterator[None]:
-    """The server from entry to exit; where it listens is a matter of the settings."""
-    async with AsyncExitStack() as stack:
-        try:
-            await stack.enter_async_context(server)
-        except OSError as error:
-            raise SettingsError(f"{PREFIX}HTTP__HOST, {PREFIX}HTTP__PORT: {error.strerror or error}") from error
-        yield
-
-
-async def _whole(api: Api, watching: Watching, definition: DefinitionCheck) -> None:
-    """Return when the view is whole and incidents can be kept."""
-    await watching.synced()
-    await definition.wait(api)
-
-
-async def _wait(event: asyncio.Event) -> None:
-    await event.wait()

@@ -23,6 +23,8 @@ from healer.daemon.executor import Executor
 from healer.daemon.metrics import Metrics
 from healer.daemon.object_events import ObjectEvents
 from healer.daemon.recorder import Recorder
+from healer.daemon.recording.recorded import RecordedEngine, RecordedSources, Recording
+from healer.daemon.recording.writer import RecordWriter
 from healer.daemon.scheduled_probes import ScheduledProbes
 from healer.daemon.state import Sight
 from healer.daemon.taking_back import TakingBack
@@ -72,6 +74,7 @@ class Leader:
         is_leader: Callable[[], bool],
         replica: str,
         on_started: Callable[[], None],
+        record: RecordWriter | None = None,
     ) -> None:
         self._settings = settings
         self._rulebook = rulebook
@@ -88,10 +91,15 @@ class Leader:
         self._object_events = ObjectEvents(api, metrics, replica) if settings.events.post else None
         self._silences = own_silences(settings.alerts, api.clock)
         engine = Engine(rulebook, specs(ACTIONS), tuning_of(settings, home))
+        sources = WatchedSources.of(WatchContext(settings, view, lambda: self._rulebook))
+        self._recording = None if record is None else Recording(record, settings, home, journal.incidents)
+        if self._recording is not None:
+            engine = RecordedEngine(rulebook, specs(ACTIONS), tuning_of(settings, home), self._recording)
+            sources = RecordedSources(sources, self._recording)
         self.event_loop = EventLoop(
             engine=engine,
             view=view,
-            sources=WatchedSources.of(WatchContext(settings, view, lambda: self._rulebook)),
+            sources=sources,
             recorder=recorder,
             journal=journal,
             metrics=metrics,
@@ -210,6 +218,8 @@ class Leader:
             serving.cancel()
             await asyncio.wait((serving,))
             self._sinks.reset()
+            if self._recording is not None:
+                self._recording.end(self._clock())
 
     def _shifts(self, key: str) -> Mapping[str, str] | None:
         """The notes of the actions that divert traffic, for the open incident of a firing signal (see `EventLoop.accepted`)."""

@@ -30,6 +30,7 @@ from healer.settings.sections import (
     LeaderSettings,
     Log,
     PrometheusSettings,
+    RecordSettings,
 )
 from healer.sinks.base import SinkSettings
 from healer.sinks.registry import SINKS
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     log: Log = Log()
     journal: JournalSettings = JournalSettings()
     leader: LeaderSettings = LeaderSettings()
+    record: RecordSettings = RecordSettings()
     mode: Literal["observe", "approve", "enforce"] = "enforce"
     """The most that any rule may do, whatever it says: `observe` changes nothing, `approve` asks a human before each step."""
     rules_reload: Seconds = Field(5.0, gt=0)

@@ -191,3 +191,27 @@ class LeaderSettings(Section):
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
+
+
+class RecordSettings(Section):
+    """What the daemon saw and did, in files for `healer replay`. Personal data and secrets are left out."""
+
+    folder: Path | None = None
+    """The folder for the files; without it, nothing is recorded. Each replica needs a folder of its own. `healer run --record`
+    overrides it."""
+    file_size: int = Field(16 * 1024 * 1024, ge=4096)
+    """Bytes after which a new file begins. Each begins with the whole state, so that it can be replayed alone."""
+    file_age: Seconds = Field(21_600.0, gt=0)
+    """Seconds after which a new file begins."""
+    total_size: int = Field(512 * 1024 * 1024, gt=0)
+    """The most bytes that all files have; beyond, the oldest are deleted."""
+    queue: int = Field(20_000, ge=100)
+    """Lines that may wait for the disk. Beyond, lines are dropped and counted: healing never waits for the record."""
+    flush: Seconds = Field(5.0, gt=0)
+    """Seconds after which what waits is written, and the most that is lost when the process is killed."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.total_size < 2 * self.file_size:
+            raise ValueError(f"{PREFIX}RECORD__TOTAL_SIZE must be at least twice {PREFIX}RECORD__FILE_SIZE")
+        return self

@@ -1,0 +1,82 @@
+"""The files of a record on disk: gzip blocks that are whole in themselves, a new file in time, the oldest ones deleted.
+
+A block is one member of a gzip file, written at once. A process that is killed loses what it has not written yet. A torn block is
+read up to the tear. `zcat` reads the files too.
+"""
+
+import gzip
+import os
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+NAME = re.compile(r"healer-\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}-\d{6}\.jsonl\.gz")
+"""The names of the files, which sort by the time at which they begin."""
+_LEVEL = 6
+
+
+def name_of(at: float, run: str, number: int) -> str:
+    """The name of a file that begins at that time, in seconds since the epoch."""
+    stamp = datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    return f"healer-{stamp}-{run}-{number:06}.jsonl.gz"
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a record, the oldest first. Raises OSError."""
+    return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name))
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder where there is none, for its owner alone, and try to write there. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    probe = folder / f".healer-{os.getpid()}"
+    os.close(os.open(probe, os.O_WRONLY | os.O_CREAT, 0o600))
+    probe.unlink()
+
+
+@dataclass(slots=True)
+class RecordFile:
+    """The file that is written now."""
+
+    path: Path
+    began: float
+    size: int = 0
+    """Bytes of whole blocks."""
+    _fd: int = field(default=-1)
+
+    @classmethod
+    def create(cls, folder: Path, at: float, run: str, number: int) -> "RecordFile":
+        """A new file, which its owner alone may read. Raises OSError."""
+        path = folder / name_of(at, run, number)
+        return cls(path, at, 0, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600))
+
+    def write(self, lines: bytes) -> int:
+        """Write a block; returns its size. Raises OSError, and then nothing of the block is left in the file."""
+        block = gzip.compress(lines, _LEVEL, mtime=0)
+        try:
+            rest = memoryview(block)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError:
+            os.ftruncate(self._fd, self.size)
+            raise
+        self.size += len(block)
+        return len(block)
+
+    def close(self) -> None:
+        """Close it. Raises OSError."""
+        os.close(self._fd)
+
+
+def trim(folder: Path, most: int, but: Path | None = None) -> int:
+    """Delete the oldest files, but not `but`, until all have at most so many bytes; returns the bytes left. Raises OSError."""
+    sizes = {path: path.stat().st_size for path in files_in(folder)}
+    left = sum(sizes.values())
+    for path, size in sizes.items():
+        if left <= most:
+            break
+        if path != but:
+            path.unlink()
+            left -= size
+    return left

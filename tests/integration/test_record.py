@@ -1,0 +1,71 @@
+"""What the daemon writes for `healer replay`: a life against the lab, whole, redacted, and readable after a kill."""
+
+import gzip
+import signal
+from pathlib import Path
+
+import pytest
+
+from healer.daemon.recording.files import files_in
+from healer.daemon.recording.lines import ActLine, AnyLine, EndLine, HeadLine, OutcomeLine
+from healer.daemon.recording.reading import found, read
+from healer.lab import Lab
+from healer.model.action import OutcomeKind
+from tests.integration.conftest import Run
+from tests.integration.world import CRASH_LOOP, NAMESPACE, SLOW, evictions, ruleset, serve
+from tests.support.healer import Healer, alert, environment
+
+pytestmark = pytest.mark.slow
+
+SECRET = "ghp_0123456789abcdefABCDEF0123456789abcd"
+
+
+def recorded(folder: Path) -> tuple[list[AnyLine], list[str]]:
+    """The lines of a record, and the remarks about it."""
+    remarks: list[str] = []
+    return [line for path in found(folder) for line in read(path, remarks.append)], remarks
+
+
+async def test_a_life_is_recorded_and_no_secret_of_it(lab: Lab, run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "record"
+    crashing, slow, _ = await serve(lab)
+    healer = await run(ruleset(CRASH_LOOP, SLOW), HEALER_RECORD__FOLDER=folder)
+    await lab.behave(NAMESPACE, crashing, "crash")
+    await healer.says("incident healed", rule="test/crash-loop")
+    await healer.post(alert("HighLatency", pod=slow, note=f"token={SECRET}", password="swordfish-77"))
+    await healer.says("incident healed", rule="test/slow")
+    healer.send(signal.SIGTERM)
+    await healer.ended()
+
+    lines, remarks = recorded(folder)
+    assert remarks == []
+    assert isinstance(lines[0], HeadLine)
+    assert [rule.name for rule in lines[0].rules] == ["test/crash-loop", "test/slow"]
+    assert isinstance(lines[-1], EndLine)
+    acts = [(line.rule, line.action, line.target.name) for line in lines if isinstance(line, ActLine)]
+    assert acts == [("test/crash-loop", "evict", crashing), ("test/slow", "evict", slow)]
+    assert [name for _, _, name in acts] == evictions(lab)
+    assert [line.outcome.kind for line in lines if isinstance(line, OutcomeLine)] == [OutcomeKind.DONE] * 2
+    text = b"".join(gzip.decompress(file.read_bytes()) for file in files_in(folder))
+    assert SECRET.encode() not in text
+    assert b"swordfish" not in text
+
+
+async def test_after_a_kill_the_record_is_read_up_to_it(
+    lab: Lab, tmp_path: Path, settings: dict[str, str | Path], rules_folder: Path
+) -> None:
+    folder = tmp_path / "record"
+    crashing, *_ = await serve(lab)
+    (rules_folder / "0.yaml").write_text(ruleset(CRASH_LOOP), "utf-8")
+    environ = environment(tmp_path, settings | {"HEALER_RECORD__FLUSH": "50ms"})
+    async with Healer(["--rules", str(rules_folder), "--record", str(folder)], environ) as healer:
+        await lab.behave(NAMESPACE, crashing, "crash")
+        await healer.says("incident healed", rule="test/crash-loop")
+        while not any(isinstance(line, OutcomeLine) for line in recorded(folder)[0]):
+            await healer.metrics()
+        healer.send(signal.SIGKILL)
+        assert await healer.ended() == -signal.SIGKILL
+
+    lines, _ = recorded(folder)
+    assert [line.target.name for line in lines if isinstance(line, ActLine)] == [crashing]
+    assert not any(isinstance(line, EndLine) for line in lines)
