@@ -10,7 +10,7 @@ from aiohttp import web
 from healer.http.access import given_token
 from healer.http.answer import Handler
 from healer.http.forward import Relay
-from healer.http.stream import SLOW, STREAM_TYPE
+from healer.http.stream import SLOW, STREAM_TYPE, hang_up
 from healer.model.signal import QueueFull
 from healer.model.text import body_text
 
@@ -57,19 +57,21 @@ class Passing:
                     return web.Response(status=found.status, headers=headers, body=await found.read())
                 answer = web.StreamResponse(status=found.status, headers=headers)
                 await answer.prepare(request)
-                await _copy(found, answer)
+                await _copy(found, request, answer)
                 return answer
         except QueueFull as error:
             return error.message
 
 
-async def _copy(found: aiohttp.ClientResponse, answer: web.StreamResponse) -> None:
+async def _copy(found: aiohttp.ClientResponse, request: web.Request, answer: web.StreamResponse) -> None:
     """Pass a stream on until one side ends it. The reader asks again then."""
     try:
         async for chunk in found.content.iter_any():
             async with asyncio.timeout(SLOW):
                 await answer.write(chunk)
-    except (aiohttp.ClientError, ConnectionError, TimeoutError):
+    except (ConnectionError, TimeoutError):
+        hang_up(request)
+    except aiohttp.ClientError:
         structlog.get_logger("healer.http").debug("a stream that is passed on has ended")
 
 

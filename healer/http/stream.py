@@ -2,6 +2,9 @@
 
 The first event, `whole`, has all that is known: {"at": time, "set": {table: {key: row}}}. Each `change` after it has what is new,
 and {"gone": {table: [key]}}. All readers share one look at the state, which is encoded once, and only while somebody reads.
+
+What a slow reader costs is bounded: the events are everybody's, and of one that it has not taken a few pieces are copied for it
+(asyncio copies what it cannot send at once). The changes that are kept are together no larger than the whole.
 """
 
 import asyncio
@@ -31,7 +34,10 @@ STREAM_TYPE = "text/event-stream"
 LIFE = 300.0
 """Seconds after which a stream ends. Its reader comes again by itself, and shows its token again: it may have been taken away."""
 _KEPT = 32
-"""Changes that are kept for slower readers. One that is further behind gets the whole again."""
+"""Changes that are kept for slower readers, if they are together no larger than the whole. One that is further behind gets the
+whole again."""
+_PIECE = 64 * 1024
+"""Bytes that are written before the reader must have taken those before them: asyncio's own limit of what it holds for one."""
 _AT_ONCE = 200
 """Rows that are encoded before the loop is yielded: about a millisecond."""
 
@@ -49,7 +55,8 @@ class StateStream:
         self._tables: dict[str, _Rows] = {}
         self._number = 0  # of the last change; 0 before the first look
         self._at = 0.0
-        self._changes: deque[bytes] = deque(maxlen=_KEPT)
+        self._changes: deque[bytes] = deque()
+        self._size = 0  # of the changes that are kept
         self._snapshot: tuple[int, bytes] = (0, b"")
         self._news = asyncio.Event()
         self._round = 0  # readers of an earlier one are sent away: who leads has changed
@@ -68,7 +75,7 @@ class StateStream:
             headers = {"Content-Type": STREAM_TYPE, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
             answer = web.StreamResponse(headers=headers)
             await answer.prepare(request)
-            await self._send(answer)
+            await self._send(request, answer)
             return answer
         finally:
             self._readers -= 1
@@ -87,9 +94,10 @@ class StateStream:
             looking.cancel()
             self._tables, self._number, self._snapshot = {}, 0, (0, b"")  # now: who comes meanwhile has a look of its own
             self._changes.clear()
+            self._size = 0
             await asyncio.wait((looking,))
 
-    async def _send(self, answer: web.StreamResponse) -> None:
+    async def _send(self, request: web.Request, answer: web.StreamResponse) -> None:
         seen, joined, end = 0, self._round, asyncio.get_running_loop().time() + LIFE
         try:
             while (
@@ -108,16 +116,29 @@ class StateStream:
                 for event in events:
                     await _write(answer, event)
         except (ConnectionError, TimeoutError):
-            self._log.debug("a reader of the state is gone")
+            self._log.debug("a reader of the state is gone, or too slow")
+            hang_up(request)
 
     def _since(self, seen: int) -> list[bytes]:
-        """The events for a reader that has seen the change of this number."""
-        behind = self._number - seen
-        if seen and behind <= len(self._changes):
-            return list(self._changes)[-behind:]
-        if self._snapshot[0] != self._number:
-            self._snapshot = self._number, _event("whole", {"at": self._at, "set": _raw(self._tables)})
-        return [self._snapshot[1]]
+        """The events for a reader that has seen the change of this number.
+
+        A reader without any gets the last whole that was made, so that those that are slow to take it hold one and not many.
+        """
+        first = [] if seen and self._kept_since(seen) else [self._last_whole()]
+        behind = self._number - (self._snapshot[0] if first else seen)
+        return first + list(self._changes)[len(self._changes) - behind :]
+
+    def _kept_since(self, number: int) -> bool:
+        """Whether all changes after this one are kept."""
+        return self._number - number <= len(self._changes)
+
+    def _last_whole(self) -> bytes:
+        """The event of the whole: the last one made, if what changed since is kept."""
+        made, event = self._snapshot
+        if not made or not self._kept_since(made):
+            event = _event("whole", {"at": self._at, "set": _raw(self._tables)})
+            self._snapshot = self._number, event
+        return event
 
     async def _look_again(self) -> None:
         """Look for ever. When a look fails, the streams end, and their readers may come again."""
@@ -149,9 +170,17 @@ class StateStream:
         left = {table: keys for table, keys in gone.items() if keys}
         self._tables, self._at = tables, state.at
         if changed or left:
-            self._changes.append(_event("change", {"at": state.at, "set": _raw(changed), "gone": left}))
-            self._number += 1
+            change = _event("change", {"at": state.at, "set": _raw(changed), "gone": left})
+            self._keep(change, sum(len(row) for rows in tables.values() for row in rows.values()))
             self._tell()
+
+    def _keep(self, change: bytes, whole: int) -> None:
+        """Keep a change, and of those before it what is together no larger than the whole state."""
+        self._changes.append(change)
+        self._number += 1
+        self._size += len(change)
+        while len(self._changes) > _KEPT or (self._size > whole and self._changes):
+            self._size -= len(self._changes.popleft())
 
     def _tell(self) -> None:
         self._news.set()
@@ -200,6 +229,13 @@ async def _set(event: asyncio.Event) -> bool:
         return False
 
 
+def hang_up(request: web.Request) -> None:
+    """Close the connection and drop what is not sent: to end the answer in order would wait for a reader that is too slow."""
+    if request.transport is not None:
+        request.transport.abort()
+
+
 async def _write(answer: web.StreamResponse, data: bytes) -> None:
     async with asyncio.timeout(SLOW):
-        await answer.write(data)
+        for start in range(0, len(data), _PIECE):
+            await answer.write(memoryview(data)[start : start + _PIECE])

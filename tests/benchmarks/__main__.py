@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import alerts, events, happenings, judge, queries, rules, storm, watch
+from tests.benchmarks import alerts, events, happenings, judge, queries, readers, rules, storm, watch
 from tests.benchmarks.machine import Cores, Unmeasurable, describe
 from tests.benchmarks.report import Figure, Report
 
@@ -22,6 +22,7 @@ PARTS: dict[str, tuple[str, Callable[[Cores, int], list[Figure]]]] = {
     "pods": ("10,000 pods", events.tracking),
     "rules": ("1,000 rules against 10", rules.many),
     "queries": (f"Pod events beside {queries.QUERIES} rules that ask Prometheus", queries.delays),
+    "readers": (f"A state of {readers.WORKLOADS * readers.UNITS:,} units, followed by pages", readers.readers),
     "start": ("Start, and memory when idle", events.starting),
     "judge": ("The canary judge against others", judge.measure),
 }

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +12,17 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from aiohttp.web_protocol import RequestHandler
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from healer.http.control import ControlBody
 from healer.http.health import Health
 from healer.http.page import HEADERS
+from healer.http.protocol import ClientProtocol
 from healer.http.server import Server
 from healer.http.state import CheckRow, StateBody, StateRoutes, WorkloadRow
+from healer.http.stream import StateStream
 from healer.model.target import Target
 from healer.settings.http import HttpSettings
 
@@ -41,6 +45,7 @@ class Site:
     looks: int = 0
     fails: bool = False
     asked: list[tuple[str, ControlBody, str]] = field(default_factory=list)
+    connections: Callable[[], list[RequestHandler]] = list
 
     async def whole(self) -> StateBody:
         self.looks += 1
@@ -63,8 +68,13 @@ class Site:
             state=StateRoutes(self.whole, lambda namespace, name: None),
             controls=self.carry_out,
         )
-        async with server, aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
+        self.connections = lambda: [] if server._runner.server is None else server._runner.server.connections
+        async with server, aiohttp.ClientSession(f"http://127.0.0.1:{server.port}", read_bufsize=_LONGEST) as session:
             yield session
+
+
+_LONGEST = 2**26
+"""Bytes of the longest line."""
 
 
 class Events:
@@ -164,6 +174,67 @@ async def test_readers_share_the_looks_and_no_look_is_had_without_a_reader() -> 
                 assert changes[0] == changes[1]
             seen = site.looks
         assert seen < 12, "each reader would look for itself"
+
+
+LARGE = replace(EMPTY, workloads=[workload(f"{number:06}") for number in range(40_000)])
+"""Some megabytes: more than the buffers of two sockets take."""
+
+
+@asynccontextmanager
+async def idle_reader(session: aiohttp.ClientSession) -> AsyncIterator[socket.socket]:
+    """A reader of the stream that takes nothing."""
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.setblocking(False)
+        loop, base = asyncio.get_running_loop(), session._base_url
+        assert base is not None
+        await loop.sock_connect(reader, (base.host, base.port))
+        await loop.sock_sendall(reader, b"GET /state/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        yield reader
+
+
+async def test_of_what_a_reader_does_not_take_little_is_held_for_it_alone() -> None:
+    site = Site(LARGE)
+    async with site.serving() as session, idle_reader(session), session.get("/state/stream") as answer:
+        events = Events(answer)
+        assert (await events.next())[0] == "whole", "the other reader was written to before this one"
+        site.state = replace(LARGE, checks=[CheckRow("loop", True, "1")])
+        assert (await events.next())[0] == "change"
+        held = [each.transport.get_write_buffer_size() for each in site.connections() if each.transport is not None]
+        assert len(held) == 2
+        assert max(held) < 8 * 64 * 1024 < len(msgspec.json.encode(LARGE)) / 4
+
+
+async def test_who_is_too_slow_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("healer.http.stream.SLOW", 0.2)
+    gone, lost = asyncio.Event(), ClientProtocol.connection_lost
+
+    def ended(connection: ClientProtocol, error: BaseException | None) -> None:
+        lost(connection, error)
+        gone.set()
+
+    monkeypatch.setattr(ClientProtocol, "connection_lost", ended)
+    async with Site(LARGE).serving() as session, idle_reader(session), asyncio.timeout(20):
+        await gone.wait()
+
+
+async def test_changes_are_kept_up_to_the_size_of_the_whole() -> None:
+    """A reader for which the changes are larger than the whole gets the whole."""
+    stream = StateStream(Site().whole, 1)
+    await stream._note(LARGE)
+    (whole,) = stream._since(0)
+    await stream._note(replace(LARGE, workloads=[workload(f"{number:06}", ready=1) for number in range(20_000)]))
+    await stream._note(replace(LARGE, workloads=LARGE.workloads[:100]))
+    assert len(stream._changes) == 0, "they would be larger than what is left"
+    (small,) = stream._since(1)
+    assert small.startswith(b"event: whole")
+    assert len(small) < len(whole)
+    for number in range(100):
+        await stream._note(replace(EMPTY, workloads=LARGE.workloads[:100], checks=[CheckRow("loop", True, str(number))]))
+    assert 0 < len(stream._changes) <= 32
+    first, *rest = stream._since(0)
+    assert first.startswith(b"event: whole")
+    assert rest == list(stream._changes)[len(stream._changes) - len(rest) :], "an older whole, and all that changed since"
 
 
 async def test_no_more_read_than_the_settings_allow() -> None:
