@@ -63,6 +63,15 @@ class DaemonClient:
         """Whether there is a token that it is not shown."""
         return not (self.named or self.url) and self.credentials.token_file is not None
 
+    @property
+    def asked(self) -> str:
+        """Where it is asked, in words."""
+        if self.url:
+            return self.url
+        pod, _ = _pod_of(self.leader)
+        service = f"service/{_SERVICE} in namespace {self.healer_namespace}"
+        return f"pod/{pod} and {service}" if is_name(pod) else service
+
     async def get(self, path: str, query: dict[str, str]) -> bytes:
         """Return the body of a GET. Raises the errors of `NO_ANSWER`."""
         token = "" if self.withholds else self.credentials.token()
@@ -88,7 +97,8 @@ NO_ANSWER = (ApiError, ApiUnavailable, _DaemonRefusal, SecretError, aiohttp.Clie
 
 async def recent_decisions(daemon: DaemonClient, namespace: str) -> list[Decision] | str:
     """Return the recent decisions on objects of a namespace, oldest first, or a message that says why they are not available."""
-    return await _ask(daemon, DECISIONS_PATH, {"namespace": namespace}, read_decisions)
+    said = await _ask(daemon, DECISIONS_PATH, {"namespace": namespace}, read_decisions)
+    return f"{said}; this is from the journal alone" if isinstance(said, str) else said
 
 
 async def rules(daemon: DaemonClient) -> list[RuleRow] | str:
@@ -126,14 +136,28 @@ async def _ask(daemon: DaemonClient, path: str, query: dict[str, str], read: Cal
     try:
         return read(await daemon.get(path, query))
     except NO_ANSWER as error:
-        reason = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        reason = _reason(daemon, error)
         if _is_daemons(error) and daemon.withholds:
             way = f"; to show it the token, name its namespace, if it is yours: --healer-namespace {daemon.healer_namespace}"
         elif _is_daemons(error):
             way = "; --token-file names a token of HEALER_HTTP__READ_TOKEN_FILE; `kubectl port-forward` and --url need none"
         else:
-            way = "" if daemon.url else "; --url names where it answers"
-        return f"the daemon cannot be reached, so this is from the journal alone: {' '.join(reason.split())}{way}"
+            way = (
+                ""
+                if daemon.url
+                else "; --healer-namespace names where healer is, or --url where it answers (`kubectl port-forward`)"
+            )
+        return f"the daemon cannot be reached: {' '.join(reason.split())}{way}"
+
+
+def _reason(daemon: DaemonClient, error: Exception) -> str:
+    """What was asked and what came of it. The daemon's own refusal is named as it is."""
+    if isinstance(error, TimeoutError):
+        return f"{daemon.asked} did not answer in {_TIMEOUT.total:.0f} s"
+    if isinstance(error, ApiError) and not _is_daemons(error):
+        said = error.message if error.reason else f"HTTP {error.status} {error.message}"
+        return f"tried {daemon.asked} through the API server, by http and https: {said}"
+    return str(error) or type(error).__name__
 
 
 async def _direct(url: str, query: dict[str, str], headers: dict[str, str], ca_file: Path | None) -> bytes:
@@ -173,7 +197,8 @@ async def through(
 ) -> bytes:
     """Read through the API server's proxy from the first of the places that answers. Raises the errors of `NO_ANSWER`.
 
-    Whether the port speaks https shows only when it is asked. The error of a daemon itself is raised before others.
+    Whether the port speaks https shows only when it is asked. The error of a daemon itself is raised before others, else the
+    first: what follows is as a rule its consequence.
     """
     base = f"/api/v1/namespaces/{healer_namespace}"
     errors: list[ApiError] = []
@@ -184,7 +209,7 @@ async def through(
                     return await api.request("GET", f"{base}/{place.format(scheme)}/proxy{path}", query=query, headers=headers)
                 except ApiError as error:
                     errors.append(error)
-    raise next(filter(_is_daemons, errors), next(filter(_is_unready, errors), errors[-1]))
+    raise next(filter(_is_daemons, errors), next(filter(_is_unready, errors), errors[0]))
 
 
 def _is_unready(error: ApiError) -> bool:

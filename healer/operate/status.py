@@ -46,6 +46,8 @@ class HealerStatus:
     """What the daemon says of workloads, canaries and limits."""
     alone: bool = False
     """A daemon runs without leader election, so it needs no leader."""
+    missing: str = ""
+    """Says that no healer was found, and how to name another; "" if there is a Lease or an answer, or that is not known."""
 
     @property
     def led(self) -> bool:
@@ -74,6 +76,7 @@ async def status(
     notes: list[str] = []
     lease_refs = await leases(api, healer_namespace, lease)
     leader = await lease_holder(api, lease_refs, notes)
+    missing = "" if leader is not None or notes else _missing(healer_namespace, lease, everywhere=not lease_refs.refs)
     home = lease_refs.namespace(healer_namespace)
     daemon = DaemonClient(api, home, leader.holder if leader else "", url, credentials, named=home == healer_namespace)
     said = await state(daemon)
@@ -87,8 +90,17 @@ async def status(
         notes=tuple(notes),
         at=now,
         daemon=None if isinstance(said, str) else _within(said, namespace),
+        missing=missing if isinstance(said, str) else "",
         alone=not (leader and leader.holder) and not isinstance(said, str) and await acts_without_election(daemon),
     )
+
+
+def _missing(namespace: str, lease: str, *, everywhere: bool) -> str:
+    """`everywhere`: the other namespaces were looked at as well."""
+    if everywhere:
+        return f"no healer was found in namespace {namespace} or in another; --healer-namespace NS names where to look"
+    named = "" if lease == LEASE else f" with the Lease {lease}"
+    return f"no healer was found in namespace {namespace}{named}; --healer-namespace NS and --lease NAME name another"
 
 
 def _within(body: StateBody, namespace: str) -> StateBody:

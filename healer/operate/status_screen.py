@@ -58,6 +58,8 @@ def _led(found: HealerStatus) -> str:
     leader = found.leader
     if found.alone:
         return "healer acts alone, without an election"
+    if found.missing:
+        return found.missing
     if leader is None or not leader.holder:
         return "nobody leads: healer acts nowhere, unless it runs without an election"
     age = leader.age(found.at)

@@ -21,6 +21,7 @@ from healer.model.kube import Pod, ReplicaSet
 from healer.model.target import Target
 from healer.model.view import View, target_of
 from healer.operate.asking import NO_CREDENTIALS, DaemonClient, DaemonCredentials, recent_decisions, rules
+from healer.operate.explain.near import near
 from healer.operate.leases import Leases, leases
 from healer.operate.objects import LEASE, ObjectRef, decoded, get, object_ref
 from healer.operate.pause import Pause, active_pauses, pause_refs
@@ -74,6 +75,8 @@ class SubjectFacts:
     at: float
     guards: tuple[Guarding, ...] | None = None
     """For each loaded rule whether its scope has the pod or the workload; None if the daemon did not answer."""
+    near: str = ""
+    """Names the objects that were probably meant, if the cluster does not have the subject."""
 
     @property
     def known(self) -> bool:
@@ -135,6 +138,7 @@ async def facts(
     refs = pause_refs(ref, lease_refs)
     if subject.workload is not None and subject.workload.kind in WORKLOADS and ref.kind != subject.workload.kind:
         refs.insert(0, object_ref(subject.workload.kind, ref.namespace, subject.workload.name))
+    gone = not subject.found and not (ref.kind == "Incident" and incidents is None)
     pauses, unread = await active_pauses(api, [each for each in refs if each.kind != "Incident"])
     return SubjectFacts(
         subject=subject.target,
@@ -149,6 +153,7 @@ async def facts(
         notes=tuple(notes + unread),
         at=now,
         guards=guards,
+        near=await near(api, ref) if gone else "",
     )
 
 

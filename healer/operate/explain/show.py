@@ -58,8 +58,9 @@ def show_facts(facts: SubjectFacts, screen: Console) -> None:
         _guards(screen, facts.guards)
     if facts.decisions:
         _decisions(screen, facts.decisions, facts.at)
-    title(screen, "what happens next")
-    for line in next_steps(facts):
+    if lines := next_steps(facts):
+        title(screen, "what happens next")
+    for line in lines:
         screen.print(clean(f"  {line}"))
 
 

@@ -32,8 +32,10 @@ class Explanation:
 def verdict(facts: SubjectFacts) -> Explanation:
     """Return the verdict on the subject."""
     if not facts.known:
-        gone = "" if facts.found else f"there is no {facts.subject} in {facts.subject.namespace}, and "
-        return Explanation("unknown", f"{gone}nothing is known about {facts.subject}")
+        if facts.found or _unread(facts):
+            return Explanation("unknown", f"nothing is known about {facts.subject}")
+        near = f"; {facts.near}" if facts.near else ""
+        return Explanation("unknown", f"there is no {facts.subject} in {facts.subject.namespace}{near}")
     of_the_workload = [incident for incident in facts.incidents if incident.state is not State.CLOSED]
     if of_the_workload:
         explanation = _open_verdict(min(of_the_workload, key=lambda incident: _URGENCY.index(incident.state)), facts.at)
@@ -42,6 +44,11 @@ def verdict(facts: SubjectFacts) -> Explanation:
     gone = "" if facts.found else f"{facts.subject} is gone; "
     paused = f"paused on {facts.pauses[0]}; " if facts.pauses else ""
     return Explanation(explanation.code, gone + paused + explanation.text)
+
+
+def _unread(facts: SubjectFacts) -> bool:
+    """Whether it is not known that the subject does not exist: incidents are in the journal alone."""
+    return facts.subject.kind == "Incident" and not facts.journal
 
 
 def _open_verdict(incident: Incident, now: float) -> Explanation:
@@ -90,7 +97,12 @@ def last_by_rule(decisions: Iterable[Decision]) -> list[Decision]:
 
 
 def next_steps(facts: SubjectFacts) -> list[str]:
-    """Return what happens next: first for pauses, then for the incidents that are not closed, then for the daemon."""
+    """Return what happens next: first for pauses, then for the incidents that are not closed, then for the daemon.
+
+    Nothing is said of an object that is not there and of which nothing is known.
+    """
+    if not facts.known and not facts.found:
+        return []
     lines = [f"nothing, until healer goes on: it is paused on {pause}" for pause in facts.pauses]
     lines += [line for incident in facts.incidents if (line := next_of(incident, facts.at))]
     overdue = max((_overdue(incident, facts.at) for incident in facts.incidents), default=0.0)

@@ -297,7 +297,7 @@ async def test_of_what_is_nowhere_nothing_is_known(place: Place, what: str) -> N
     place.decided(Verb.PEND, "Held", "on a pod")
     found = await known(place, what)
     assert not found.known
-    assert verdict(found).text == f"there is no {what} in production, and nothing is known about {what}"
+    assert verdict(found).text == f"there is no {what} in production"
 
 
 # pauses
@@ -353,9 +353,53 @@ async def test_without_the_daemon_the_journal_speaks_alone(place: Place, url: st
     assert found.decisions is None
     assert "(as far as the journal tells)" in verdict(found).text
     (note,) = found.notes
-    assert note.startswith("the daemon cannot be reached, so this is from the journal alone: ")
+    assert note.startswith("the daemon cannot be reached: ")
+    assert note.endswith("; this is from the journal alone")
     assert "\n" not in note
     assert url != "LAB" or "404" in note
+
+
+async def test_of_the_ways_to_the_daemon_all_are_named_and_the_first_answer_is_shown(place: Place) -> None:
+    """It was asked by https last, whose answer says only that the port does not speak it."""
+    await place.lead("healer-6d5f-abcde-17@10.0.0.7:9090")
+    place.front.proxied = {SERVICE.replace("http:", "https:"): f"{place.server}/no-such"}
+    (note,) = (await known(place)).notes
+    assert "tried pod/healer-6d5f-abcde and service/healer in namespace healer through the API server" in note
+    assert "the server could not find the requested resource" in note
+    assert "--healer-namespace names where healer is" in note
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (f"deployment/{NAME}s", f"there is no deployment/{NAME}s in {SPACE}; did you mean deployment/{NAME}?"),
+        ("deployment/zzz", f"there is no deployment/zzz in {SPACE}"),
+        ("incident/crash-lop-1", f"there is no incident/crash-lop-1 in {SPACE}; did you mean incident/crash-loop-1?"),
+    ],
+)
+async def test_what_is_not_there_is_said_with_names_that_are_near(place: Place, what: str, said: str) -> None:
+    await place.keep(place.incident(State.WAITING))
+    found = await known(place, what)
+    assert verdict(found).text == said
+    assert next_steps(found) == [], "nothing will happen to what does not exist"
+
+
+async def test_a_pod_of_a_wrong_name_is_answered_with_its_fellows(place: Place) -> None:
+    name = place.pod.name[:-1]
+    text = verdict(await known(place, f"pod/{name}")).text
+    assert text.startswith(f"there is no pod/{name} in {SPACE}; did you mean ")
+    assert str(place.pod) in text
+    for resource in ("pods", "namespaces"):
+        place.lab.forbid("list", resource)
+    assert verdict(await known(place, f"pod/{name}")).text == f"there is no pod/{name} in {SPACE}"
+
+
+async def test_a_namespace_of_a_wrong_name_is_what_is_said(place: Place) -> None:
+    ref = parse_ref(f"deployment/{NAME}", "prodction", ("Deployment",))
+    found = await facts(place.api, ref, "healer", None, place.now)
+    assert verdict(found).text == (
+        f"there is no deployment/{NAME} in prodction; there is no namespace prodction: did you mean -n {SPACE}?"
+    )
 
 
 async def test_what_may_not_be_read_is_said(place: Place) -> None:

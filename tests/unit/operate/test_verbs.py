@@ -183,6 +183,20 @@ async def test_status_exits_1_when_nobody_leads(place: Place, lease: bool) -> No
     assert said.startswith("nobody leads")
 
 
+async def test_status_says_that_there_is_no_healer_and_how_to_name_another(place: Place) -> None:
+    place.front.proxied.clear()
+    code, said = await healer(place, "status")
+    first = "no healer was found in namespace healer or in another; --healer-namespace NS names where to look"
+    assert (code, said.splitlines()[0]) == (1, first)
+    _, said = await healer(place, "status", "--healer-namespace", "elsewhere")
+    assert said.splitlines()[0] == (
+        "no healer was found in namespace elsewhere; --healer-namespace NS and --lease NAME name another"
+    )
+    place.lab.forbid("get", "leases")
+    _, said = await healer(place, "status")
+    assert said.startswith("nobody leads"), "whether there is one is not known"
+
+
 OURS = {"app.kubernetes.io/name": "healer"}
 
 
