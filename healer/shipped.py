@@ -1,4 +1,4 @@
-"""The files that ship with healer: the rule packs and the manifest that defines incidents.
+"""The files that ship with healer: the rule packs and the manifests that define incidents and RuleSets.
 
 A wheel holds them inside the package (pyproject.toml, force-include), because it is installed without the repository. In a
 checkout they are where people edit them, beside the package.
@@ -13,3 +13,4 @@ ROOT = _WHEEL if _WHEEL.is_dir() else _PACKAGE.parent
 
 RULES = ROOT / "rules"
 DEFINITION = ROOT / "deploy" / "healer" / "crd.yaml"
+RULESETS = ROOT / "deploy" / "healer" / "crd-rulesets.yaml"

@@ -167,12 +167,15 @@ class _PlainDumper(yaml.SafeDumper):
 
 
 @app.command("crd")
-def crd_verb() -> None:
+def crd_verb(
+    rulesets: Annotated[bool, typer.Option("--rulesets", help="Print the manifest that defines RuleSets instead.")] = False,
+) -> None:
     """Print the manifest that defines incidents in a cluster, in the version that this healer needs.
 
-    For `healer crd | kubectl apply --server-side -f -`, before the first start and at every upgrade.
+    For `healer crd | kubectl apply --server-side -f -`, before the first start and at every upgrade. RuleSets need to be defined
+    only where the setting rulesets.enabled has healer take rules from them.
     """
-    typer.echo(shipped.DEFINITION.read_text("utf-8"), nl=False)
+    typer.echo((shipped.RULESETS if rulesets else shipped.DEFINITION).read_text("utf-8"), nl=False)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from healer.model.autoscaler import HorizontalPodAutoscaler
 from healer.model.event import Event
 from healer.model.kube import KubeObject, Namespace, Pod, PodDisruptionBudget, ReplicaSet
 from healer.model.node import Node
+from healer.model.ruleset import RuleSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,4 @@ RESOURCES: dict[type[KubeObject], Resource] = {
 AUTOSCALERS = Resource(HorizontalPodAutoscaler, "/apis/autoscaling/v2", "horizontalpodautoscalers")
 EVENTS = Resource(Event, "/apis/events.k8s.io/v1", "events", kept=False)
 NODES = Resource(Node, "/api/v1", "nodes", namespaced=False)
+RULESETS = Resource(RuleSet, "/apis/healer.dev/v1alpha1", "rulesets", optional=True)

@@ -14,6 +14,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from healer.clock import SYSTEM, Clock
 from healer.cluster.access import own_namespace
 from healer.cluster.api import Api
+from healer.cluster.resources import RULESETS
 from healer.cluster.watch import ObjectChange
 from healer.daemon.commands import Commands, controls
 from healer.daemon.coverage import RuleCoverage
@@ -27,6 +28,7 @@ from healer.daemon.reach import Reach
 from healer.daemon.recorder import Recorder
 from healer.daemon.recording.running import record_writer, writing
 from healer.daemon.rulefiles import RuleFiles
+from healer.daemon.rules_in_force import rules_in_force
 from healer.daemon.state import StateReport
 from healer.daemon.waits import always, for_ever, listening, until_whole, wait
 from healer.daemon.watchers import Watching
@@ -43,6 +45,7 @@ from healer.journal.memory import MemoryJournal
 from healer.model.effects import Decision, Loss
 from healer.model.incident import Incident
 from healer.model.kube import Pod
+from healer.model.ruleset import RuleSet
 from healer.model.signal import QueueFull, Signal
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
@@ -88,8 +91,6 @@ class Daemon:
         watchers = watchers or Watchers()
         self._settings = settings
         self._clock = clock
-        self._rulebook = rulebook
-        self._files = files
         self._log = structlog.get_logger("healer")
         self._stop = asyncio.Event()
         self.ready = asyncio.Event()
@@ -97,6 +98,7 @@ class Daemon:
         self.port = 0
         """The HTTP server's port, once it listens."""
         self._view = View(WORKLOADS)
+        self._rules = rules_in_force(settings, rulebook, files, self._view, clock)
         self._metrics = Metrics()
         self._metrics.use(rulebook.by_name)
         self._metrics.cap(Mode(settings.mode))
@@ -140,17 +142,17 @@ class Daemon:
         Raises SettingsError when the HTTP port cannot be had, JournalMissing when the cluster does not know incidents.
         """
         await self._check_journal(api)
+        further = [RULESETS] if self._settings.rulesets.enabled else []
         watching = self._watching = Watching(
-            api, self._view, self._changed, self._settings.cluster, self._clock, self._measure_watch
+            api, self._view, self._changed, self._settings.cluster, self._clock, self._measure_watch, further
         )
-        watching.use(self._rulebook.rules)
+        watching.use(self._rules.rulebook.rules)
         kept_in = next(iter(self._journaled_namespaces()), "")
         definition = DefinitionCheck(self._home, kept_in, needed=self._settings.journal.kind == "kubernetes")
         stale = self._settings.cluster.watch_stale
         vitals = HealthChecks(watching, stale, api.contact, self._leadership.check, definition.check, self._clock)
         self._metrics.contact(api.contact)
-        if self._files is not None:
-            self._metrics.rules(self._files)
+        self._metrics.rules(self._rules)
         self._metrics.journal(self._counts, lambda: len(self._journal.incidents()))
         self._metrics.breakers(self._rule_breakers)
         self._metrics.leads(lambda: self._leader is not None and self._leadership.is_leader())
@@ -164,10 +166,17 @@ class Daemon:
                 tasks.append(group.create_task(self._sinks.run(), name="sinks"))
                 tasks.append(group.create_task(vitals.beat(), name="heartbeat"))
                 tasks.append(group.create_task(for_ever(self._reach.run()), name="reach"))
-                whole = group.create_task(until_whole(api, watching, definition), name="sync")
+                whole = group.create_task(self._whole(api, watching, definition), name="sync")
                 await self._serve(api, whole, vitals, peers, group)
                 for task in tasks:
                     task.cancel()
+
+    async def _whole(self, api: Api, watching: Watching, definition: DefinitionCheck) -> None:
+        """Return when the view is whole, the RuleSets in it are read, and incidents can be kept."""
+        await watching.synced()
+        if await self._rules.look():
+            self._use(self._rules.rulebook)
+        await until_whole(api, watching, definition)
 
     async def _serve(
         self, api: Api, whole: asyncio.Task[None], vitals: HealthChecks, peers: Peers, group: asyncio.TaskGroup
@@ -189,11 +198,13 @@ class Daemon:
                 role="follower" if self._leader is None else "leader",
             )
             self.ready.set()
+            reloading = group.create_task(for_ever(self._rules.run(self._use, self._rules_read)), name="rules")
             covering = group.create_task(self._coverage.run(partial(missing_route, api)), name="coverage")
             finding = group.create_task(peers.look(), name="peers")
             await stopped
             self._log.info("healer is stopping")
             finding.cancel()
+            reloading.cancel()
             vitals.ready = False
             covering.cancel()
             scheduler.shutdown(wait=False)
@@ -209,7 +220,7 @@ class Daemon:
             settings=self._settings,
             home=self._home,
             journaled=self._journaled_namespaces(),
-            rulebook=self._rulebook,
+            rules=self._rules,
             api=api,
             view=self._view,
             journal=self._journal,
@@ -235,18 +246,23 @@ class Daemon:
             self._metrics.watch(kind, partial(self._watching.oldest, kind))
 
     def _changed(self, change: ObjectChange) -> None:
-        if self._leader is not None:
+        if change.kind is RuleSet:
+            self._rules.changed()
+        elif self._leader is not None:
             self._leader.event_loop.changed(change)
 
     def _use(self, rulebook: Rulebook) -> None:
         self._metrics.use(rulebook.by_name)
-        self._rulebook = rulebook
         self._reach.use(rulebook)
         self._coverage.use(rulebook)
         if self._watching is not None:
             self._watching.use(rulebook.rules)
         if self._leader is not None:
             self._leader.use(rulebook)
+
+    def _rules_read(self) -> None:
+        if self._leader is not None:
+            self._leader.rules_read()
 
     async def _intake(self, signals: list[Signal]) -> None:
         if not self.ready.is_set():
@@ -287,7 +303,7 @@ class Daemon:
         report = StateReport(
             settings=self._settings,
             view=self._view,
-            rulebook=lambda: self._rulebook,
+            rulebook=lambda: self._rules.rulebook,
             incidents=lambda: self._journal.incidents(),
             rows=self._coverage.rows,
             health=vitals.health,
@@ -309,7 +325,7 @@ class Daemon:
 
     def _rule_breakers(self) -> dict[str, bool]:
         """Of each rule in force whether its breaker is open. A follower decides nothing: none is open there."""
-        known = dict.fromkeys(self._rulebook.by_name, False)
+        known = dict.fromkeys(self._rules.rulebook.by_name, False)
         if self._leader is not None:
             found = self._leader.sight.engine.gauges(self._view, self._clock.wall())
             known |= {each.rule: each.open for each in found if each.kind is LimitKind.RULE_BREAKER and each.rule in known}
@@ -350,10 +366,8 @@ class Daemon:
             log_it("the journal cannot be read yet", error=str(error))
 
     def _scheduler(self) -> AsyncIOScheduler:
-        """Housekeeping: a look at the rule files, and at incidents that need not be kept any more."""
+        """Housekeeping: a look at incidents that need not be kept any more."""
         scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"max_instances": 1, "coalesce": True})
-        if self._files is not None:
-            scheduler.add_job(self._files.reload, "interval", [self._use], seconds=self._settings.rules_reload)
         scheduler.add_job(self._prune, "interval", seconds=self._settings.journal.prune)
         scheduler.start()
         return scheduler

@@ -17,14 +17,18 @@ from healer.actions.silence import SilenceAlerts
 from healer.actions.undo_silence import marked
 from healer.cluster.api import Api
 from healer.cluster.errors import Backoff
+from healer.cluster.resources import RULESETS
 from healer.daemon.audit import Audit, Standing, approves, standing, took_effect, why_over, why_sick
 from healer.daemon.event_loop import EventLoop
 from healer.daemon.executor import Executor
 from healer.daemon.metrics import Metrics
-from healer.daemon.object_events import ObjectEvents
+from healer.daemon.object_events import LEASE, ObjectEvents
 from healer.daemon.recorder import Recorder
 from healer.daemon.recording.recorded import RecordedEngine, RecordedSources, Recording
 from healer.daemon.recording.writer import RecordWriter
+from healer.daemon.rules_in_force import RulesInForce
+from healer.daemon.ruleset_status import RuleSetStatuses
+from healer.daemon.rulesets import JudgedRuleSet
 from healer.daemon.scheduled_probes import ScheduledProbes
 from healer.daemon.state import Sight
 from healer.daemon.taking_back import TakingBack
@@ -39,7 +43,9 @@ from healer.journal.watch import Incidents
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act
 from healer.model.incident import Incident, State
+from healer.model.ruleset import ACCEPTED
 from healer.model.silence import AUTHOR
+from healer.model.target import Target
 from healer.model.temporary import End, any_standing
 from healer.model.view import View
 from healer.rules.rulebook import Rulebook
@@ -64,7 +70,7 @@ class Leader:
         settings: Settings,
         home: str,
         journaled: tuple[str, ...],
-        rulebook: Rulebook,
+        rules: RulesInForce,
         api: Api,
         view: View,
         journal: Journal,
@@ -77,7 +83,9 @@ class Leader:
         record: RecordWriter | None = None,
     ) -> None:
         self._settings = settings
-        self._rulebook = rulebook
+        self._home = home
+        self._rules = rules
+        self._rulebook = rulebook = rules.rulebook
         self._journal = journal
         self._metrics = metrics
         self._sinks = sinks
@@ -196,6 +204,25 @@ class Leader:
             observes=Mode(settings.mode) is Mode.OBSERVE,
         )
 
+    def rules_read(self) -> None:
+        """The rule files were read anew: say on healer's Lease what became of them."""
+        if self._object_events is None:
+            return
+        lease = Target(LEASE, self._home, self._settings.leader.name, "")
+        rules, problems = self._rules, self._rules.problems
+        if problems:
+            text = f"rule files have errors: the last good rules stay: {'; '.join(map(str, problems))}"
+            self._object_events.say(lease, text, reason="RulesRefused", action="reload rules", warns=True)
+        else:
+            text = f"{len(rules.rulebook.rules)} rules are in force (digest {rules.digest})"
+            self._object_events.say(lease, text, reason="RulesReloaded", action="reload rules")
+
+    def _ruleset_judged(self, judged: JudgedRuleSet, message: str) -> None:
+        if self._object_events is not None:
+            meta, action = judged.object.metadata, "accept RuleSet"
+            target = Target(RULESETS.name, meta.namespace, meta.name, meta.uid)
+            self._object_events.say(target, message, reason=judged.reason or ACCEPTED, action=action, warns=bool(judged.reason))
+
     def use(self, rulebook: Rulebook) -> None:
         """Put other rules in force."""
         self._rulebook = rulebook
@@ -259,6 +286,10 @@ class Leader:
             group.create_task(self._taking_back.run(), name="taking back")
             if self._object_events is not None:
                 group.create_task(self._object_events.run(), name="events on objects")
+            if self._rules.rulesets is not None:
+                incidents_kept, told = self._journal.incidents, self._ruleset_judged
+                statuses = RuleSetStatuses(self._api, self._rules.rulesets, incidents_kept, self._is_leader, told)
+                group.create_task(statuses.run(), name="statuses of RuleSets")
             if isinstance(self._journal, KubeJournal):
                 group.create_task(self._watch_approvals(self._journal), name="approvals")
 

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from healer.actions.base import Temporary
 from healer.actions.registry import ACTIONS
 from healer.cluster.contact import Contact
-from healer.daemon.rulefiles import RuleFiles
+from healer.daemon.rules_in_force import RulesInForce
 from healer.engine.safety.wide import BREAKER, NODE_STORM, SET_ASIDE
 from healer.journal.base import JournalCounts
 from healer.model.action import Outcome, OutcomeKind
@@ -28,6 +28,8 @@ from healer.rules.triggers import QUERY, TRIGGERS
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _HEALING = (5, 10, 30, 60, 120, 300, 600, 1200, 3600)
 _WIDE = (NODE_STORM, BREAKER, SET_ASIDE)
+_HASHED = 12
+"""Hexadecimal digits of a digest that a sample holds exactly."""
 _DRY_RUN = "dry-run"
 _OTHER = "other"
 """The name of all alerts that no rule is about: a sender can call them what he likes."""
@@ -81,6 +83,10 @@ class Metrics:
             "healer_rules_last_reload_success_timestamp_seconds", "When the rules in force were read, in seconds since the epoch."
         )
         self._loaded_at.set_to_current_time()
+        self._loaded_hash = gauge(
+            "healer_rules_hash", "A number made of the rules in force: replicas with the same rules show the same number."
+        )
+        self._rulesets = gauge("healer_rulesets", "RuleSets in the cluster, by whether they are accepted.", ["accepted"])
         self._rules: dict[str, Mode | None] | None = None
         self._aside = gauge(
             "healer_journal_set_aside",
@@ -246,10 +252,13 @@ class Metrics:
         """Ask whenever metrics are asked for whether the breaker of each rule in force is open."""
         self.registry.register(_RuleBreakerCollector(open_))
 
-    def rules(self, files: RuleFiles) -> None:
-        """Ask how the rule files are whenever metrics are asked for."""
-        self._loaded.set_function(lambda: files.sound)
-        self._loaded_at.set_function(lambda: files.loaded_at)
+    def rules(self, rules: RulesInForce) -> None:
+        """Ask how the rules are whenever metrics are asked for."""
+        self._loaded.set_function(lambda: not rules.problems)
+        self._loaded_at.set_function(lambda: rules.loaded_at)
+        self._loaded_hash.set_function(lambda: int(rules.digest[:_HASHED], 16))
+        self._rulesets.labels("true").set_function(lambda: sum(not each.reason for each in rules.judged))
+        self._rulesets.labels("false").set_function(lambda: sum(bool(each.reason) for each in rules.judged))
 
     def queue(self, depth: Callable[[], float]) -> None:
         """Read the queue's depth whenever metrics are asked for."""

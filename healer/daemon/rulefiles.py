@@ -1,6 +1,7 @@
 """Rule files on disk: read at the start, and again when they change. Wrong ones change nothing: the last good rules stay."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -144,18 +145,26 @@ class RuleFiles:
         self._known = known
         self._objections = objections
         self._texts: dict[str, str] | None = None
-        self._complaint = ""
-        self._refused = False  # whether the texts that were read last are not used
-        self.sound = True
-        """Whether the files, as they were last read, are the rules in force."""
+        self._refused: list[Problem] = []  # why the texts that were read last are not used
+        self.problems: list[Problem] = []
+        """Why the files, as they were last read, are not the rules in force; empty when they are."""
+        self.digest = ""
+        """The digest of the files in force."""
         self.loaded_at = self._clock.wall()
         """When the rules in force were read, in seconds since the epoch."""
         self._log = structlog.get_logger("healer.rules")
 
+    @property
+    def sound(self) -> bool:
+        """Whether the files, as they were last read, are the rules in force."""
+        return not self.problems
+
     def load(self) -> Rulebook:
         """The rules now. Raises RulesError."""
         self._texts = read(self._paths)
-        return self._usable(self._texts)
+        rulebook = self._usable(self._texts)
+        self.digest = _digest(self._texts)
+        return rulebook
 
     def _usable(self, texts: Mapping[str, str]) -> Rulebook:
         rulebook = _rulebook(texts, self._known)
@@ -167,17 +176,30 @@ class RuleFiles:
         """Call `use` with the rules when the files have changed and are right; say once what is wrong when they are not."""
         try:
             texts = await asyncio.to_thread(read, self._paths)
-            if texts == self._texts:
-                self.sound = not self._refused
-                return
-            self._texts, self._refused = texts, True
+        except RulesError as error:
+            self._complain(error.problems)
+            return
+        if texts == self._texts:
+            self._complain(self._refused)
+            return
+        self._texts = texts
+        try:
             rulebook = await asyncio.to_thread(self._usable, texts)
         except RulesError as error:
-            self.sound = False
-            if str(error) != self._complaint:
-                self._log.error("rule files have errors: the last good rules stay", problems=[str(p) for p in error.problems])
-            self._complaint = str(error)
+            self._refused = error.problems
+            self._complain(error.problems)
             return
-        self._complaint, self._refused, self.sound, self.loaded_at = "", False, True, self._clock.wall()
-        self._log.info("rules reloaded", rules=len(rulebook.rules))
+        self.problems, self._refused, self.loaded_at, self.digest = [], [], self._clock.wall(), _digest(texts)
+        self._log.info("rules reloaded", rules=len(rulebook.rules), digest=self.digest)
         use(rulebook)
+
+    def _complain(self, problems: list[Problem]) -> None:
+        if problems and problems != self.problems:
+            self._log.error("rule files have errors: the last good rules stay", problems=[str(each) for each in problems])
+        self.problems = problems
+
+
+def _digest(texts: Mapping[str, str]) -> str:
+    """Of the names and the texts of files."""
+    parts = "\0".join(part for name, text in sorted(texts.items()) for part in (name, text))
+    return hashlib.sha256(parts.encode()).hexdigest()

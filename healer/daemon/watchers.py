@@ -1,7 +1,7 @@
 """Runs a list-watch for each kind and namespace that the rules need; without cluster-wide rights it polls single Namespaces."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Never, Protocol
 
 import structlog
@@ -64,7 +64,8 @@ class Watcher(Protocol):
 class Watching:
     """What a daemon watches: what every rule needs, and what the rules in force need besides. Other rules may change it.
 
-    `changed` is told each change of the view; `added` is told each kind that is watched for the first time.
+    `changed` is told each change of the view; `added` is told each kind that is watched for the first time. `further` is watched
+    whatever the rules.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Watching:
         settings: Cluster,
         clock: Clock,
         added: Callable[[str], None] = lambda kind: None,
+        further: Sequence[Resource] = (),
     ) -> None:
         self._api = api
         self._view = view
@@ -82,6 +84,7 @@ class Watching:
         self._settings = settings
         self._clock = clock
         self._added = added
+        self._further = tuple(further)
         self._watchers: dict[Resource, list[Watcher]] = {}
         self._tasks: dict[Resource, list[asyncio.Task[Never]]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -94,7 +97,7 @@ class Watching:
 
     def use(self, rules: Iterable[BoundRule]) -> None:
         """Watch what these rules need from now on. What is not needed any more is forgotten, as if it were deleted."""
-        wanted = watched_resources(rules, nodes=self._settings.nodes)
+        wanted = [*watched_resources(rules, nodes=self._settings.nodes), *self._further]
         for resource in [each for each in self._watchers if each not in wanted]:
             self._end(resource)
         for resource in wanted:

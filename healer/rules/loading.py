@@ -1,6 +1,10 @@
-"""Loads rule files: turns the text of YAML files into rules that are ready for use, or into all problems with them."""
+"""Loads rule files: turns the text of YAML files into rules that are ready for use, or into all problems with them.
 
-from collections.abc import Iterable, Iterator, Mapping
+RuleSets of the cluster go the same way. Each is the rule set of a tenant, and has a document of its own.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -8,6 +12,7 @@ from pydantic import ValidationError
 from healer.model.target import ActsOn
 from healer.rules.condition import CelCondition, ConditionError
 from healer.rules.form import ANYWHERE
+from healer.rules.grants import Tenant, at_home, reaching_out, ungranted
 from healer.rules.messages import worded
 from healer.rules.positions import Document, Path, Problem, documents, dotted
 from healer.rules.promql import promql_fault
@@ -17,13 +22,20 @@ from healer.rules.schema import API_VERSION, Rule, RuleSet, Step
 from healer.rules.triggers import MODEL, QUERY, TRIGGERS, Trigger
 from healer.rules.vocabulary import Vocabulary
 
+TenantOf = Callable[[Document], Tenant | None]
+"""The tenant whose RuleSet a document is; None for one of healer's own rule files."""
+
+
+def _nobody(_: Document) -> Tenant | None:
+    return None
+
 
 def load(text: str, file: str, known: Vocabulary) -> tuple[list[BoundRule], list[Problem]]:
     """The rules of one file, and every problem in it, by line. A document with a problem gives no rules."""
     return load_all({file: text}, known)
 
 
-def load_all(files: Mapping[str, str], known: Vocabulary) -> tuple[list[BoundRule], list[Problem]]:
+def load_all(files: Mapping[str, str], known: Vocabulary, tenant_of: TenantOf = _nobody) -> tuple[list[BoundRule], list[Problem]]:
     """The rules of several files (name -> text), and every problem in them, sorted; names must be unique across all of them."""
     rules: list[BoundRule] = []
     problems: list[Problem] = []
@@ -33,22 +45,45 @@ def load_all(files: Mapping[str, str], known: Vocabulary) -> tuple[list[BoundRul
         if not found and not wrong:
             wrong.append(Problem(file, 1, 1, "", "the file holds no rules", f"begin with apiVersion: {API_VERSION}"))
         for document in found:
-            faults = [*_known_elsewhere(document, file, seen), *_document_faults(document, file, known)]
-            try:
-                ruleset = RuleSet.model_validate(document.data, context=known, by_alias=True, by_name=False)
-            except ValidationError as error:
-                if not any(fault.path in ("kind", "apiVersion") for fault in faults):
-                    said = {problem.path for problem in wrong}  # a missing value is reported already
-                    errors = worded(error.errors(include_url=False), document, file, known)
-                    faults += [fault for fault in errors if fault.path not in said]
-            else:
-                bound, incomplete = _bound(ruleset, document, file, known)
-                faults += incomplete
-                if not faults and not wrong:
-                    rules += bound
+            bound, faults = _read(_Source(document, file, known, tenant_of(document)), seen, wrong)
+            if not faults and not wrong:
+                rules += bound
             wrong += faults
         problems += wrong
     return rules, sorted(set(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A document, with what it is read by."""
+
+    document: Document
+    file: str
+    known: Vocabulary
+    tenant: Tenant | None
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its rule sets begin with: a tenant's stand below its namespace, so that no two can be the same."""
+        return "" if self.tenant is None else f"{self.tenant.namespace}/"
+
+
+def _read(source: _Source, seen: dict[str, str], wrong: list[Problem]) -> tuple[list[BoundRule], list[Problem]]:
+    """The rules of a document, and the problems with it besides those that are known already (`wrong`)."""
+    document, file, known, tenant = source.document, source.file, source.known, source.tenant
+    faults = [] if tenant is None else [*ungranted(document, file, tenant)]
+    document = document if tenant is None else at_home(document, tenant)
+    faults += [*_known_elsewhere(document, file, seen, source.prefix), *_document_faults(document, file, known)]
+    try:
+        ruleset = RuleSet.model_validate(document.data, context=known, by_alias=True, by_name=False)
+    except ValidationError as error:
+        if not any(fault.path in ("kind", "apiVersion") for fault in faults):
+            said = {problem.path for problem in wrong}  # a missing value is reported already
+            errors = worded(error.errors(include_url=False), document, file, known)
+            faults += [fault for fault in errors if fault.path not in said]
+        return [], faults
+    bound, incomplete = _bound(ruleset, document, source)
+    return bound, faults + incomplete
 
 
 def remarks(rules: Iterable[BoundRule]) -> list[str]:
@@ -64,8 +99,9 @@ def _remarks_on(bound: BoundRule) -> Iterator[str]:
     yield from rule.when.trigger.remarks(rule.when.value)
 
 
-def _bound(ruleset: RuleSet, document: Document, file: str, known: Vocabulary) -> tuple[list[BoundRule], list[Problem]]:
+def _bound(ruleset: RuleSet, document: Document, source: _Source) -> tuple[list[BoundRule], list[Problem]]:
     """The rules that are ready for use, and the problems of steps with missing parameters that no trigger fills in."""
+    file, known, tenant = source.file, source.known, source.tenant
     bound: list[BoundRule] = []
     faults: list[Problem] = []
     for index, rule in enumerate(ruleset.spec.rules):
@@ -80,7 +116,8 @@ def _bound(ruleset: RuleSet, document: Document, file: str, known: Vocabulary) -
             condition = None if rule.when.condition is None else CelCondition(rule.when.condition, rule.when.trigger)
         except ConditionError:
             continue  # reported by _trigger_faults
-        bound.append(BoundRule(ruleset.metadata.name, rule, condition, f"{file}:{line}"))
+        bound.append(BoundRule(source.prefix + ruleset.metadata.name, rule, condition, f"{file}:{line}"))
+        faults += [] if tenant is None else reaching_out(rule, path, document, file, tenant, known)
     return bound, faults
 
 
@@ -142,11 +179,12 @@ def _scoped(rule: Rule, ruleset: RuleSet) -> Rule:
 # problems that the models cannot find: looked for in the plain data, to be reported with all others
 
 
-def _known_elsewhere(document: Document, file: str, seen: dict[str, str]) -> Iterator[Problem]:
+def _known_elsewhere(document: Document, file: str, seen: dict[str, str], prefix: str) -> Iterator[Problem]:
     path = ("metadata", "name")
     name = _dig(document.data, path)
     if not isinstance(name, str):
         return
+    name = prefix + name
     line, column = document.at(path)
     if name in seen:
         hint = "give each rule set a name of its own: a rule is known by ruleset/rule"

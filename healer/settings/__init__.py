@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from healer.engine.tuning import EngineSettings, LimitSettings
 from healer.model.redact import redact
+from healer.rules.grants import RuleSetSettings
 from healer.rules.happening import EventsSettings
 from healer.rules.pod_detectors import PodsSettings
 from healer.rules.workload_detectors import WorkloadsSettings
@@ -88,6 +89,7 @@ class Settings(BaseSettings):
     journal: JournalSettings = JournalSettings()
     leader: LeaderSettings = LeaderSettings()
     record: RecordSettings = RecordSettings()
+    rulesets: RuleSetSettings = RuleSetSettings()
     mode: Literal["observe", "approve", "enforce"] = "enforce"
     """The most that any rule may do, whatever it says: `observe` changes nothing, `approve` asks a human before each step."""
     rules_reload: Seconds = Field(5.0, gt=0)

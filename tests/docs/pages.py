@@ -7,12 +7,12 @@ from pathlib import Path
 
 from healer.daemon.rulefiles import vocabulary
 from healer.rules import reference
-from tests.docs import chart, house, manifests, metrics, roles, settings
+from tests.docs import chart, definition, house, manifests, metrics, roles, settings
 
 ROOT = Path(__file__).parents[2]
 
 WHOLE: Mapping[str, Callable[[], str]] = (
-    {"docs/settings.md": settings.page, "docs/files.md": house.files} | roles.PAGES | chart.PAGES
+    {"docs/settings.md": settings.page, "docs/files.md": house.files} | roles.PAGES | chart.PAGES | definition.PAGES
 )
 """The pages, and the manifests, that are made as they are."""
 

@@ -46,13 +46,17 @@ def test_a_circle_would_be_found() -> None:
 
 
 def test_no_two_classes_have_one_name() -> None:
-    """A leading underscore makes no other name. An incident is one thing in two forms: the engine's, and the API's."""
+    """A leading underscore makes no other name. An incident is one thing in two forms: the engine's, and the API's. So is a
+    RuleSet: that of a file, and that of the API."""
     named = defaultdict(list)
     for module, tree in CODE.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 named[node.name.lstrip("_")].append(module)
-    two_forms = {"Incident": ["healer.model.incident", "healer.model.kube"]}
+    two_forms = {
+        "Incident": ["healer.model.incident", "healer.model.kube"],
+        "RuleSet": ["healer.model.ruleset", "healer.rules.schema"],
+    }
     assert {name: sorted(modules) for name, modules in named.items() if len(modules) > 1} == two_forms
 
 

@@ -1,0 +1,117 @@
+"""The rules in force: those of the rule files and those of the RuleSets of the cluster, put together in one place."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from typing import Never
+
+from healer.clock import Clock
+from healer.daemon.rulefiles import RuleFiles, vocabulary
+from healer.daemon.rulesets import JudgedRuleSet, RuleSets
+from healer.daemon.unusable import unusable
+from healer.model.view import View
+from healer.rules.positions import Problem
+from healer.rules.rulebook import Rulebook
+from healer.rules.schema import Mode
+from healer.settings import Settings
+
+_APART = 1.0
+"""Seconds between two changes of the rules at least: who edits many RuleSets at once causes few changes."""
+
+
+class RulesInForce:
+    """`rulebook` is what was loaded at the start. `every` is in seconds.
+
+    Without `files` the rules of the start stay, without `rulesets` the cluster's are not looked at.
+    """
+
+    def __init__(
+        self, rulebook: Rulebook, files: RuleFiles | None, rulesets: RuleSets | None, *, every: float, clock: Clock
+    ) -> None:
+        self._of_files = rulebook
+        self._files = files
+        self._rulesets = rulesets
+        self._every = every
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._used = rulebook  # the files' part of what is in force
+        self.rulebook = rulebook
+        """All of them."""
+        self.loaded_at = clock.wall() if files is None else files.loaded_at
+        """When they last changed, in seconds since the epoch."""
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Why the rule files, as they were last read, are not in force; empty when they are."""
+        return [] if self._files is None else self._files.problems
+
+    @property
+    def rulesets(self) -> RuleSets | None:
+        """The RuleSets of the cluster; None where the settings do not take them."""
+        return self._rulesets
+
+    @property
+    def judged(self) -> tuple[JudgedRuleSet, ...]:
+        """The RuleSets of the cluster, as they were last judged."""
+        return () if self._rulesets is None else self._rulesets.judged
+
+    @property
+    def digest(self) -> str:
+        """The digest of what is in force: two replicas with the same rules have the same."""
+        parts = ("" if self._files is None else self._files.digest, "" if self._rulesets is None else self._rulesets.digest)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def changed(self) -> None:
+        """A RuleSet has changed: look soon."""
+        self._wake.set()
+
+    async def look(self) -> bool:
+        """Read the files and the RuleSets that have changed; returns whether other rules are in force now.
+
+        Call it when the view holds the RuleSets that there are.
+        """
+        if self._files is not None:
+            await self._files.reload(self._take)
+        changed = self._of_files is not self._used
+        if self._rulesets is not None:
+            changed |= await self._rulesets.look({bound.ruleset for bound in self._of_files.rules})
+        if changed:
+            self._used = self._of_files
+            self.rulebook = await asyncio.to_thread(self._together, self._of_files)
+            self.loaded_at = self._clock.wall()
+        return changed
+
+    async def run(self, use: Callable[[Rulebook], None], read: Callable[[], None]) -> Never:
+        """Look for changes, and call `use` with all rules when other ones are in force; until cancelled.
+
+        `read` is called after that when other rule files were read, or what is wrong with them has changed.
+        """
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._every):
+                    await self._wake.wait()
+            self._wake.clear()
+            of_files, problems = self._of_files, self.problems
+            if await self.look():
+                use(self.rulebook)
+            if self._of_files is not of_files or self.problems != problems:
+                read()
+            await asyncio.sleep(min(_APART, self._every))
+
+    def _take(self, rulebook: Rulebook) -> None:
+        self._of_files = rulebook
+
+    def _together(self, of_files: Rulebook) -> Rulebook:
+        of_tenants = [] if self._rulesets is None else self._rulesets.rules
+        return Rulebook([*of_files.rules, *of_tenants])
+
+
+def rules_in_force(settings: Settings, rulebook: Rulebook, files: RuleFiles | None, view: View, clock: Clock) -> RulesInForce:
+    """As the settings say."""
+    rulesets = None
+    if settings.rulesets.enabled:
+        objections = partial(unusable, settings=settings)
+        rulesets = RuleSets(view, settings.rulesets, vocabulary(), objections, Mode(settings.mode))
+    return RulesInForce(rulebook, files, rulesets, every=settings.rules_reload, clock=clock)
