@@ -10,14 +10,14 @@ from healer.actions.base import Undoable
 from healer.actions.registry import ACTIONS
 from healer.engine.engine import Engine
 from healer.engine.incidents.approval import waits
+from healer.engine.incidents.needed import needs_human
 from healer.engine.safety.guards.stops import pause
-from healer.engine.safety.wide import ENDED_ALERTS, stops_all
+from healer.engine.safety.wide import ENDED_ALERTS
 from healer.http.health import Check, Health
 from healer.http.rules import RuleRow
 from healer.http.state import ActivityRow, CanaryRow, CheckRow, IncidentRow, LimitRow, StateBody, UnitRow, WorkloadRow
 from healer.journal.codec import encode
-from healer.journal.conditions import needs_human
-from healer.model.incident import Incident, State
+from healer.model.incident import Incident, Reason, State
 from healer.model.kube import matches
 from healer.model.redact import redact
 from healer.model.unit import Unit
@@ -29,7 +29,7 @@ from healer.rules.schema import Mode
 from healer.rules.scope import Scope
 from healer.settings import Settings
 from healer.sinks.site import site_links
-from healer.sinks.words import tone, words
+from healer.sinks.words import next_command, tone, words
 from healer.turns import in_turns
 
 WEEK = 7 * 86400.0
@@ -121,7 +121,7 @@ class StateReport:
         more = {
             "words": asdict(words(found, self._settings.site)),
             "links": site_links(self._settings.site, found),
-            "command": _command(found),
+            "command": next_command(found),
             "next": next_of(found, self._clock()),
             "undoable": any(isinstance(ACTIONS.get(step), Undoable) for step in found.steps[: found.step + 1]),
         }
@@ -142,7 +142,7 @@ class StateReport:
             severity=incident.severity,
             mode=incident.mode,
             state=incident.state,
-            reason=incident.reason,
+            reason=Reason(incident.reason.code, said.reason),
             steps=list(incident.steps),
             step=incident.step,
             storm=incident.storm,
@@ -155,7 +155,7 @@ class StateReport:
             cause=said.cause,
             verdict=said.verdict,
             tone=tone(incident),
-            command=_command(incident),
+            command=said.command,
             links=said.links,
         )
 
@@ -201,14 +201,6 @@ def _unit_row(unit: Unit) -> UnitRow:
     waiting = [each.state.waiting.reason for each in pod.status.container_statuses if each.state.waiting is not None]
     why = "terminating" if pod.terminating else next(filter(None, waiting), "") or pod.status.reason or pod.status.phase
     return UnitRow(unit.pods[0].metadata.name, False, redact(why))
-
-
-def _command(incident: Incident) -> str:
-    """What to type next about an incident."""
-    place = f"incident/{incident.id} -n {incident.workload.namespace}"
-    if waits(incident) or stops_all(incident):
-        return f"healer approve {place}"
-    return f"healer explain {place}"
 
 
 def _foremost(known: Sequence[Incident]) -> list[Incident]:

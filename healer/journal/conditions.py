@@ -7,14 +7,14 @@ import itertools
 from collections.abc import Set
 from datetime import UTC, datetime
 
-from healer.engine.incidents.approval import waits
-from healer.engine.safety.wide import BREAKER, stops_all
+from healer.engine.incidents.needed import STORM, needs_human, says_held
+from healer.engine.safety.wide import BREAKER
 from healer.model.incident import Incident, State
 
 _ALL = frozenset(State)
 _CLOSED = frozenset({State.CLOSED})
 _HEALED = frozenset({State.HEALED, State.CLOSED})
-_ENDS_ASKING = ("Approved", "ApprovalVoid", "Storm")
+_ENDS_ASKING = ("Approved", "ApprovalVoid", STORM)
 """The reasons of a wait after which no approval is waited for. Others, such as a pause, leave the question as it is."""
 
 
@@ -34,11 +34,6 @@ def healed(incident: Incident) -> bool:
     return State.HEALED in (incident.state, last if incident.state is State.CLOSED else None)
 
 
-def needs_human(incident: Incident) -> bool:
-    """Whether it goes on only by a human: it is escalated, waits for an approval, or stops all actions."""
-    return incident.state is State.ESCALATED or waits(incident) or stops_all(incident)
-
-
 def _asked(incident: Incident) -> float:
     """Since when a human is needed, or is not: the last line of the history that has changed it."""
     needed, since = False, incident.opened_at
@@ -47,7 +42,7 @@ def _asked(incident: Incident) -> float:
         if entry.state is not State.WAITING:
             needed = entry.state is State.ESCALATED or (incident.rule == BREAKER and entry.state is not State.CLOSED)
         elif entry.reason.code == "NeedsApproval" or entry.reason.code in _ENDS_ASKING:
-            needed = entry.reason.code == "NeedsApproval"
+            needed = entry.reason.code == "NeedsApproval" or says_held(entry.reason)
         if needed != before:
             since = entry.at
     if needed == needs_human(incident):

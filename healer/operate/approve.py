@@ -10,7 +10,7 @@ from healer.journal.codec import decode
 from healer.journal.stored import IncidentObject
 from healer.model.annotations import APPROVED_BY
 from healer.model.incident import Incident
-from healer.operate.explain.words import current_target, needs_human, step, step_done
+from healer.operate.explain.words import current_target, step, step_done, takes_approval
 from healer.operate.objects import ObjectRef, OperateError, SeenObject, annotate, decoded, get, object_ref, valid
 from healer.operate.who import explained
 
@@ -100,7 +100,7 @@ async def waiting(api: Api, namespace: str, name: str) -> ApprovalRequest:
         incident = decode(body)
     except Undecodable as error:
         raise OperateError(f"{ref} cannot be read: {error}") from error
-    if not needs_human(incident):
+    if not takes_approval(incident):
         raise NotWaiting(f"incident {name} does not wait for approval: it is {incident.state}: {incident.reason.text}")
     if not decoded(body, IncidentObject, ref).signed:
         text = "healer did not make this object itself: it is a copy, or by people, or by an earlier version of healer"

@@ -7,13 +7,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from healer.engine.incidents.needed import needs_human
 from healer.engine.matching.coverage import counted
 from healer.http.state import CanaryMeasure, CanaryRow, LimitRow, UnitRow, WorkloadRow
-from healer.journal import conditions
 from healer.model.duration import about
 from healer.model.incident import Incident
 from healer.operate.explain.show import cells, clean, table
-from healer.operate.explain.words import needs_human, step, when
+from healer.operate.explain.words import step, takes_approval, when
 from healer.operate.status import HealerStatus
 
 _BAR = 12
@@ -44,7 +44,7 @@ def status_parts(found: HealerStatus) -> Iterator[RenderableType]:
     yield from (Text(clean(f"note: {note}"), style="yellow") for note in found.notes)
     yield from (Text(clean(f"paused: {pause}"), style="magenta") for pause in found.pauses)
     if found.incidents is not None:
-        yield from _of_humans([incident for incident in found.incidents if conditions.needs_human(incident)])
+        yield from _of_humans([incident for incident in found.incidents if needs_human(incident)])
         yield from _of_incidents(found.incidents, found.at)
     if found.daemon is not None:
         yield from _of_workloads(found.daemon.workloads)
@@ -80,7 +80,7 @@ def _of_humans(incidents: Iterable[Incident]) -> Iterator[RenderableType]:
     yield _heading("a human is needed", "bold red")
     for incident in waiting:
         place = f"incident/{incident.id} -n {incident.workload.namespace}"
-        command = f"healer approve {place}" if needs_human(incident) else f"healer explain {place}"
+        command = f"healer approve {place}" if takes_approval(incident) else f"healer explain {place}"
         yield Text(clean(f"  {incident.workload} in {incident.workload.namespace}: {incident.reason.text}"), style="red")
         yield Text(clean(f"    {command}"), style="dim")
 

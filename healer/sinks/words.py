@@ -1,13 +1,18 @@
 """What an incident is, in words for people: its milestone, headline, cause, verdict, and the command to type next."""
 
+import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from healer.engine.incidents.approval import waits
+from healer.engine.incidents.needed import STORM, needs_human
+from healer.engine.incidents.observing import HUMAN, uncalled
 from healer.engine.safety.wide import stops_all
 from healer.model.duration import about
-from healer.model.incident import Incident, State
+from healer.model.incident import Incident, SickTarget, State
 from healer.sinks.site import Site, site_links
 
 SHORT = 300
@@ -32,7 +37,7 @@ class Milestone(StrEnum):
     ASKS = "asks"
     """healer waits for a human's approval."""
     ESCALATED = "escalated"
-    """healer can do no more: a human is needed."""
+    """healer can do no more, or a storm holds it: a human is needed."""
     HEALED = "healed"
     """healer's action has helped."""
     CLOSED = "closed"
@@ -53,7 +58,7 @@ def milestone(incident: Incident) -> Milestone:
             return Milestone.CLOSED
     if waits(incident) or stops_all(incident):
         return Milestone.ASKS
-    return Milestone.ESCALATED if incident.state is State.ESCALATED else Milestone.OPENED
+    return Milestone.ESCALATED if needs_human(incident) else Milestone.OPENED
 
 
 class Tone(StrEnum):
@@ -88,7 +93,7 @@ class Words:
 
     headline: str
     cause: str
-    """What healer saw first."""
+    """What is wrong; of what is over, what was."""
     verdict: str
     """Whether it is over, and how it stands."""
     reason: str
@@ -105,14 +110,14 @@ class Words:
 
 def words(incident: Incident, site: Site, most: int = SHORT) -> Words:
     """The incident as it stands, in words. `most`: the most characters of its free texts."""
-    cause, verdict = clip(_cause(incident), most), _verdict(incident)
+    what, verdict = cause(incident, most), _verdict(incident)
     place = incident.workload.namespace or "the cluster"
     cluster = f" ({site.cluster})" if site.cluster else ""
     return Words(
-        headline=f"{incident.workload} in {place}{cluster}: {cause}: {verdict}",
-        cause=cause,
+        headline=f"{incident.workload} in {place}{cluster}: {what}: {verdict}",
+        cause=what,
         verdict=verdict,
-        reason=clip(incident.reason.text, most),
+        reason=clip(_without(incident.reason.text, verdict, [_first(incident)]), most),
         done=_done(incident),
         command=next_command(incident),
         lasted=about(incident.changed_at - incident.opened_at),
@@ -143,15 +148,42 @@ def story(incident: Incident) -> list[str]:
     return [f"{_clock(entry.at)} {entry.state}: {clip(entry.reason.text)}" for entry in incident.history[-LINES:]]
 
 
-def _cause(incident: Incident) -> str:
-    """A storm takes its incident over, so that what was seen first is no longer what is wrong."""
+def cause(incident: Incident, most: int = SHORT) -> str:
+    """What is wrong, in words; of what is over, what was. What it is on is named whole, whatever is cut."""
+    sick, what = _sick(incident), _first(incident).partition("; ")[0]
     if incident.storm:
-        return next((each.reason.text for each in incident.history if each.reason.code == "Storm"), incident.reason.text)
-    sick = incident.sick
-    if sick:
-        more = f" (and {len(sick) - 1} more)" if len(sick) > 1 else ""
-        return f"{sick[0].what} on {sick[0].target}{more}"
-    return incident.history[0].reason.text if incident.history else incident.reason.text
+        storm = next((each.reason.text for each in incident.history if each.reason.code == STORM), incident.reason.text)
+        how_many = storm.partition(":")[0]
+        return clip(f"{how_many}: {what}" if what else how_many, most)
+    if not what:
+        return clip(incident.history[0].reason.text if incident.history else incident.reason.text, most)
+    place = f" on {sick[0].target}" + (f" and {len(sick) - 1} more" if len(sick) > 1 else "")
+    return clip(clip(what, max(most - len(place), most // 2)) + place, most)
+
+
+def unsaid(text: str, said: Iterable[str]) -> str:
+    """A text without what was said before of what is wrong."""
+    for what in filter(None, said):
+        text = re.sub(rf" \((?:[^ ()]+: )?{re.escape(what)}\)", "", text).replace(f": {what} is resolved", ": that is resolved")
+    return text
+
+
+def _without(text: str, verdict: str, said: Iterable[str]) -> str:
+    """A text without what the headline has said."""
+    return unsaid(uncalled(text) if verdict == HUMAN else text, said)
+
+
+def _sick(incident: Incident) -> list[SickTarget]:
+    """The sick targets; of what is over, those that were."""
+    return incident.sick or sorted(incident.targets.values(), key=lambda target: target.since)
+
+
+def _first(incident: Incident) -> str:
+    """What is wrong with the target that has been sick longest; in a storm, with most of them. Empty where no target is known."""
+    sick = _sick(incident)
+    if incident.storm and sick:
+        return Counter(each.what for each in sick).most_common(1)[0][0]
+    return sick[0].what if sick else ""
 
 
 def _verdict(incident: Incident) -> str:
@@ -162,7 +194,7 @@ def _verdict(incident: Incident) -> str:
         case Milestone.ASKS:
             return "healer waits for your approval"
         case Milestone.ESCALATED:
-            return "a human is needed"
+            return HUMAN
         case Milestone.HEALED:
             return "taken off, the release failed" if released else "healed"
         case Milestone.CLOSED if not incident.acted_at:

@@ -278,7 +278,7 @@ async def test_a_weight_that_connections_outlive_is_not_healed_and_a_human_is_to
     await trial.shifted()
     escalated = await trial.healer.says("incident escalated", rule=RULE)
     await slack.wait_for(told("escalated"), PATIENCE)
-    assert re.search(rf"the ladder is spent, a human is needed: shiftTraffic: still sick: .*{STILL}", escalated["text"])
+    assert re.search(rf"no step is left after shiftTraffic, a human is needed: still sick: .*{STILL}", escalated["text"])
     assert re.search(STILL, message(slack))
     (incident,) = trial.incidents()
     assert "healed" not in [entry["state"] for entry in incident["status"]["history"]]

@@ -1,5 +1,7 @@
 """Each shipped rule in the engine, at the rule's own times: it heals its trouble, and leaves alone what only looks like it."""
 
+import re
+
 import pytest
 
 from healer.daemon.rulefiles import load_rules
@@ -92,9 +94,13 @@ def test_it_takes_its_next_step_when_one_has_not_helped(row: Row) -> None:
         d.wait(step.verify.within + _rule(row).when.held_for + 700)
     acts = [act for act in d.acts if act.incident.rule == row.rule]
     steps = [(act.step, act.action) for act in acts]
-    # A step that needs the nodes, which this world has not, is refused by its name: "a human is needed: evict: healer ..."
+    # A step that needs the nodes, which this world has not, is refused: "no step is left after evict, a human is needed"
     history = [entry for incident in d.incidents.values() for entry in incident.history]
-    steps += [(e.step, e.reason.text.split(": ")[1]) for e in history if e.reason.code == "NodeUnseen" and e.step is not None]
+    steps += [
+        (e.step, re.findall(r"after (\w+),", e.reason.text)[0])
+        for e in history
+        if e.reason.code == "NodeUnseen" and e.step is not None
+    ]
     assert steps == [*enumerate((row.action, *row.then))]
     assert {act.incident.id for act in acts} == {acts[0].incident.id}, "one incident, and not two beginnings"
 

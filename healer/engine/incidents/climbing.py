@@ -23,7 +23,7 @@ def climb(incident: Incident, facts: IncidentFacts, why: Reason) -> Transition:
     if following < len(incident.steps):
         text = f"step {following} ({done}) did not help: {why.text}; next is {incident.steps[following]}"
         return _next_step(incident, facts, following, Reason(why.code, text))
-    return escalate(incident, facts, Reason(why.code, f"the ladder is spent, a human is needed: {done}: {why.text}"))
+    return escalate(incident, facts, Reason(why.code, f"no step is left after {done}, a human is needed: {why.text}"))
 
 
 def give_up(incident: Incident, facts: IncidentFacts, why: Reason) -> Transition:
@@ -112,7 +112,7 @@ def _storm_step_failed(incident: Incident, facts: IncidentFacts, why: Reason) ->
     waiting = replace(fresh_try(incident), storming=False, stormed=True)
     if not waiting.storm:
         return resume_ladder(waiting, facts, Reason(why.code, f"onStorm ({action}) is over: {why.text}"))
-    text = f"onStorm ({action}) did not help: {why.text}; holding until the storm has passed, a human is needed"
+    text = f"onStorm ({action}) has not ended it: {why.text}; healer holds until the storm has passed, a human is needed"
     return decide_to(incident, facts, Verb.DEFER, Reason("Storm", text), waiting, State.WAITING)
 
 

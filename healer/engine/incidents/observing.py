@@ -1,5 +1,7 @@
 """What is said of an incident of a rule that only observes: what would have been done, and what became of it without that."""
 
+import re
+
 from healer.model.duration import about
 from healer.model.incident import Incident
 from healer.rules.schema import Mode
@@ -9,6 +11,12 @@ OBSERVES_ON = "healer observes what becomes of it"
 
 HUMAN = "a human is needed"
 """What a reason says when nothing goes on by itself."""
+_CALL = re.compile(rf"(,|:| and) {HUMAN}(?! still)")
+
+
+def uncalled(text: str) -> str:
+    """A reason's text without that, for where it is said already."""
+    return _CALL.sub("", text)
 
 
 def is_observing(incident: Incident) -> bool:

@@ -44,7 +44,8 @@ def _take_over(incident: Incident, storm: Storm, facts: IncidentFacts) -> Transi
         left = incident.step if incident.attempt == 0 else None
         text, taking = f"next is {incident.steps[following]}", replace(fresh_step(taking), step=following, left_step=left)
     else:
-        text, taking = f"holding until the storm has passed, no step acts on the workload: {asks(incident)}", fresh_try(taking)
+        text = f"healer holds until the storm has passed, no step acts on the workload: {asks(incident)}"
+        taking = fresh_try(taking)
     if state is not State.VERIFYING and incident.stormed:
         taking = replace(taking, storming=False)
     reason = Reason("Storm", f"{storm}: pods are not treated one by one; {text}")

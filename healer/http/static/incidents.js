@@ -17,7 +17,9 @@ function ladder(row) {
   if (!row.steps.length) return null;
   const over = isOver(row);
   return h("ol", { class: "ladder", "aria-label": "Ladder of steps" }, row.steps.map((step, number) => {
-    const at = number < row.step ? "done" : number === row.step && !over ? "now" : "";
+    const spent = row.state === "escalated";
+    const held = row.waitsFor === "human";
+    const at = number < row.step || (number === row.step && spent) ? "done" : number === row.step && !over && !held ? "now" : "";
     return h("li", { class: at, "aria-current": at === "now" ? "step" : null }, step);
   }));
 }
@@ -129,11 +131,25 @@ export class Incident {
   }
 }
 
+const DECIDES = ["Allowed", "NeedsApproval", "Storm"]; // the reasons of decisions, where other lines say what was seen or done
+
+const unsaid = (text, sick) => sick.reduce((left, each) => left.replace(` (${each.what})`, ""), text);
+
+// The targets, those that are alike together.
+function broken(sick) {
+  const alike = new Map();
+  for (const each of sick) alike.set(each.what, [...(alike.get(each.what) ?? []), each]);
+  return [...alike].slice(0, 5).map(([what, each]) => h("p", {}, each.slice(0, 8).map((one, at) => [at ? ", " : "",
+    h("strong", {}, target(one.target)), Object.keys(one.signals ?? {}).length ? "" : h("span", { class: "soft" }, " (no longer)")]),
+  each.length > 8 && ` and ${each.length - 8} more`, `: ${what}`));
+}
+
 function outcome(found, row) {
   const end = found.endedAt ? ` It lasted ${lasting(seconds(found.endedAt) - seconds(found.openedAt))}.` : "";
   if (isOver(found)) return `Yes: ${found.words.verdict.replace(/^over: /, "")}.${end}`;
   if (row?.waitsFor === "approval") return "No: it waits for your approval.";
-  if (found.state === "escalated" || row?.waitsFor) return "No: healer has done what it may. A human is needed.";
+  if (found.state === "escalated") return "No: healer has done what it may. A human is needed.";
+  if (row?.waitsFor) return "No: healer holds back. A human is needed.";
   return `No, for ${lasting(now() - seconds(found.openedAt))} now: ${found.words.verdict}.`;
 }
 
@@ -144,7 +160,8 @@ function story(found, row, acts) {
   const acted = found.actedAt ?? [];
   const history = found.history ?? [];
   const did = history.filter((entry, at) => entry.state !== "acting" && history[at - 1]?.state === "acting");
-  const decided = history.findLast((entry) => entry.state === "acting" || entry.reason.code === "NeedsApproval");
+  const decided = history.findLast((entry) => DECIDES.includes(entry.reason.code));
+  const why = decided && decided.reason.text !== found.reason.text ? unsaid(decided.reason.text, sick) : "";
   const background = found.background ?? {};
   const dry = found.mode === "observe";
   const would = dry ? history.filter((entry) => entry.reason.code.startsWith("Would")).map((entry) => entry.at) : [];
@@ -155,19 +172,16 @@ function story(found, row, acts) {
       found.storm && chip("storm", "warn"),
       h("span", { class: "soft" }, `in ${found.workload.namespace || "the cluster"} · opened `, ago(found.openedAt))),
     h("div", { class: "answers" },
-      h("section", {}, h("h2", {}, "What broke"), !sick.length && h("p", {}, found.words.cause), sick.slice(0, 8).map((each) => h("p", {}, h("strong", {}, target(each.target)),
-        ` ${each.what}`, !Object.keys(each.signals ?? {}).length && h("span", { class: "soft" }, " (no longer)"))),
-      sick.length > 8 && h("p", { class: "soft" }, `and ${sick.length - 8} more`),
-      background.description && h("p", { class: "soft small-text" }, background.description)),
+      h("section", {}, h("h2", {}, "What broke"), (found.storm || !sick.length) && h("p", {}, found.words.cause), broken(sick)),
       h("section", {}, h("h2", {}, "What healer did"),
         h("p", {}, dry && "Nothing: it only observes. ", moments.length
           ? [`${dry ? "It would have acted" : "It has acted"} ${times(moments.length)}, last `, ago(moments[moments.length - 1])]
           : !dry && "Nothing was changed."),
         did.slice(-3).map((entry) => h("p", { class: "small-text soft" }, `${hour(entry.at)} ${entry.reason.text}`)),
-        ladder({ steps: found.steps ?? [], step: found.step ?? 0, state: found.state })),
+        ladder({ steps: found.steps ?? [], step: found.step ?? 0, state: found.state, waitsFor: shown.waitsFor })),
       h("section", {}, h("h2", {}, "Why"), 
-        decided && decided.reason.text !== found.reason.text && h("p", {}, decided.reason.text),
-        h("p", { class: decided ? "soft small-text" : null }, decided ? "Now: " : "", found.reason.text)),
+        why && h("p", {}, why), h("p", { class: why ? "soft small-text" : null }, why ? "Now: " : "", found.words.reason),
+        background.description && h("p", { class: "soft small-text" }, background.description)),
       h("section", {}, h("h2", {}, "Is it over?"), h("p", {}, outcome(found, row)),
         found.next && h("p", { class: "soft small-text" }, `Next: ${found.next.replace(`${found.name}: `, "")}`))),
     h("h2", {}, "What you can do"),
@@ -177,13 +191,13 @@ function story(found, row, acts) {
       acts && button("pause", { name: target(found.workload), namespace: place.namespace }, "Pause this workload …"),
       command(found.command), links(found.links)),
     h("h2", {}, "Timeline"),
-    h("ol", { class: "timeline" }, history.map((entry) => h("li", { class: stateTone(entry.state) },
+    h("ol", { class: "timeline" }, history.map((entry, at) => h("li", { class: stateTone(entry.state) },
       h("span", { class: "soft", title: new Date(seconds(entry.at) * 1000).toLocaleString() }, hour(entry.at)),
       h("strong", {}, entry.state), h("span", {}, entry.step !== undefined && found.steps?.length > 1
-        && h("span", { class: "soft" }, `step ${entry.step + 1}: `), entry.reason.text)))),
+        && h("span", { class: "soft" }, `step ${entry.step + 1}: `), at ? unsaid(entry.reason.text, sick) : entry.reason.text)))),
     h("h2", {}, "Numbers"),
     h("dl", {}, [
-      ["Incident", found.name], ["Rule", found.rule], ["Doing", found.doing], ["Attempts on this step", found.attempt ?? 0],
+      ["Incident", found.name], ["Rule", found.rule], ["Doing", found.doing], found.attempt > 0 && ["Attempts on this step", found.attempt],
       ["Targets", `${counted(sick.filter((each) => Object.keys(each.signals ?? {}).length).length, "target")} sick of ${sick.length}`],
       !isOver(found) && found.deadline && ["Must help", ago(found.deadline)],
       found.stableSince && ["Healthy since", ago(found.stableSince)],

@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from healer.engine.incidents.needed import is_held
+from healer.engine.incidents.observing import uncalled
 from healer.engine.safety.wide import stops_all
 from healer.model.duration import about
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, State
 from healer.operate.explain.facts import SubjectFacts
-from healer.operate.explain.words import needs_human, next_step, step, step_done, waits_for_approval, when
+from healer.operate.explain.words import next_step, step, step_done, takes_approval, waits_for_approval, when
 from healer.rules.schema import Mode
 
 LATE = 60.0
@@ -58,6 +60,8 @@ def _open_verdict(incident: Incident, now: float) -> Explanation:
     match incident.state:
         case State.WAITING if waits_for_approval(incident):
             return Explanation("approval", f"waiting for a human to approve {step(incident)}: {why}")
+        case State.WAITING if is_held(incident):
+            return Explanation("waiting", f"a human is needed: {uncalled(why)}")
         case State.WAITING:
             until = f"until {when(incident.wake_at, now)}, " if incident.wake_at is not None and incident.wake_at > now else ""
             return Explanation("waiting", f"waiting: {why}; {until}then {step(incident)}{observed}")
@@ -130,9 +134,11 @@ def next_of(incident: Incident, now: float) -> str:
     match incident.state:
         case State.ESCALATED if stops_all(incident):
             return f"{incident.id}: healer acts again after a quiet time, or when somebody says so: {ask}"
-        case State.WAITING if needs_human(incident):
+        case State.WAITING if takes_approval(incident):
             expiry = f", before it expires {_when_next(incident.wake_at, now)}" if waits_for_approval(incident) else ""
             return f"{incident.id}: somebody approves to {step_done(incident)}{expiry}: {ask}"
+        case State.WAITING if is_held(incident):
+            return f"{incident.id}: a human acts; when the storm has passed, healer goes on with {step(incident)}"
         case State.OPEN | State.WAITING:
             asked = f"{_when_next(incident.wake_at, now)} the guards are asked again"
             return f"{incident.id}: {asked}; if none objects, healer {would} {step_done(incident)}"

@@ -16,7 +16,7 @@ def waits_for_approval(incident: Incident) -> bool:
     return incident.state is State.WAITING and incident.reason.code == _GUARD
 
 
-def needs_human(incident: Incident) -> bool:
+def takes_approval(incident: Incident) -> bool:
     """Whether an approval has an effect: the step waits for approval, or the incident stops all actions."""
     return waits(incident) or stops_all(incident)
 

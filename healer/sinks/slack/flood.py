@@ -11,9 +11,9 @@ from healer.engine.matching.coverage import counted
 from healer.model.incident import Entry, Incident, Reason, State
 from healer.model.target import Target
 from healer.model.text import cut
-from healer.sinks.slack.message import HEADER, LINE, Block, Message, SlackForm, calls_human, cause, clip, emoji, fit, mrkdwn
+from healer.sinks.slack.message import HEADER, LINE, Block, Message, SlackForm, clip, emoji, fit, mrkdwn
 from healer.sinks.slack.thread import Edit, Job, Post, Thread, ThreadSearch
-from healer.sinks.words import milestone, words
+from healer.sinks.words import cause, milestone, words
 
 _LISTED = 20
 """Incidents that the message lists: those that are not over first, the newest first."""
@@ -99,7 +99,7 @@ class Floods:
         `known`: another process has told of it. Times are those of the event loop.
         """
         flood = self._floods.get(channel)
-        if milestone(incident).needs_human or calls_human(incident):
+        if milestone(incident).needs_human:
             if flood is not None:
                 flood.folded.pop(incident.id, None)
             return None
@@ -147,6 +147,5 @@ def stand_in(name: str, channel: str, first: Incident) -> Incident:
 def incident_line(incident: Incident, form: SlackForm) -> str:
     """An incident in a list: where, what is wrong, how it stands."""
     where = f"{incident.workload} in {incident.workload.namespace or 'the cluster'}"
-    return (
-        f"• {emoji(incident)} {clip(where, LINE)}: {clip(cause(incident), 150)}: {clip(words(incident, form.site).verdict, LINE)}"
-    )
+    what, verdict = clip(cause(incident, 150), LINE), clip(words(incident, form.site).verdict, LINE)
+    return f"• {emoji(incident)} {clip(where, LINE)}: {what}: {verdict}"

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from healer.engine.incidents.observing import HUMAN
+from healer.engine.incidents.observing import uncalled
 from healer.model.duration import about
 from healer.model.incident import Incident, State
 from healer.model.text import cut
 from healer.sinks.site import Site, site_links
 from healer.sinks.slack.buttons import NOBODY, Pressed, buttons, who_pressed
 from healer.sinks.slack.template import SlackTemplate
-from healer.sinks.words import Milestone, milestone, next_command, took_canary_off, words
+from healer.sinks.words import Milestone, cause, milestone, next_command, took_canary_off, unsaid, words
 
 HEADER, FIELD, NOW, LIST, LINE, TEXT = 150, 500, 1500, 2500, 300, 3000
 """Characters in a header, a field, the reason, a list of lines, a line's free text, the text of a message."""
@@ -71,7 +71,8 @@ PLAIN = SlackForm()
 def render(incident: Incident, note: str = "", form: SlackForm = PLAIN, pressed: Pressed = NOBODY) -> Message:
     """The incident's one message, as it stands now; `note` says why it is in this channel; it may be empty."""
     if form.template is None:
-        head, parts = f"{emoji(incident)} {cause(incident)}", _parts(incident, form)
+        sign = emoji(incident)
+        head, parts = f"{sign} {cause(incident, HEADER - len(sign) - 1)}", _parts(incident, form)
     else:
         head, texts = form.template.fill(partial(_gaps, incident, form, cut), partial(_gaps, incident, form, clip))
         parts = [{"type": "section", "text": mrkdwn(text)} for text in texts]
@@ -163,30 +164,6 @@ def _fields(incident: Incident, form: SlackForm) -> Iterable[tuple[str, str]]:
         yield "Mode", f"{clip(incident.mode, FIELD)} (healer changes nothing by itself)"
 
 
-def cause(incident: Incident) -> str:
-    """What is wrong, in words; of what is over, what was."""
-    if incident.storm:
-        storm = next((entry.reason.text for entry in incident.history if entry.reason.code == "Storm"), incident.reason.text)
-        return storm.partition(":")[0]
-    sick = incident.sick or sorted(incident.targets.values(), key=lambda target: target.since)
-    if not sick:
-        return incident.history[0].reason.text if incident.history else incident.reason.text
-    more = f" and {len(sick) - 1} more" if len(sick) > 1 else ""
-    return f"{sick[0].what} on {sick[0].target}{more}"
-
-
-def unsaid(text: str, said: Iterable[str]) -> str:
-    """A line without what was said before of what is wrong."""
-    for what in said:
-        text = text.replace(f" ({what})", "").replace(f": {what} is resolved", ": that is resolved")
-    return text
-
-
-def calls_human(incident: Incident) -> bool:
-    """Whether nothing goes on by itself: after the ladder, and in a storm in which no step acts."""
-    return not incident.state.settled and (incident.state is State.ESCALATED or HUMAN in incident.reason.text)
-
-
 def commands(incident: Incident) -> list[str]:
     """What to type next, and what else helps."""
     place = incident.workload.namespace
@@ -207,8 +184,9 @@ def can_undo(incident: Incident) -> bool:
 def _now(incident: Incident) -> str:
     """How it stands, and why. The headline has said what is wrong."""
     verdict = words(incident, Site()).verdict
-    text = unsaid(incident.reason.text, dict.fromkeys(target.what for target in incident.targets.values() if target.what))
-    return text if verdict in text or HUMAN in text else f"{verdict}: {text}"
+    text = unsaid(incident.reason.text, dict.fromkeys(target.what for target in incident.targets.values()))
+    text = uncalled(text) if milestone(incident) is Milestone.ESCALATED else text
+    return text if verdict in text else f"{verdict}: {text}"
 
 
 def clip(text: str, limit: int) -> str:
@@ -237,7 +215,7 @@ def emoji(incident: Incident) -> str:
     """The sign of its state."""
     if milestone(incident) in (Milestone.HEALED, Milestone.CLOSED) and took_canary_off(incident):
         return _TAKEN_OFF
-    if calls_human(incident):
+    if milestone(incident) is Milestone.ESCALATED:
         return _STATES[State.ESCALATED]
     return _STATES.get(incident.state) or _SEVERITIES.get(incident.severity, ":large_blue_circle:")
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from healer.engine.incidents.observing import HUMAN
+from healer.engine.incidents.needed import says_held
+from healer.engine.incidents.observing import uncalled
 from healer.model.incident import Entry, Incident, State
-from healer.sinks.slack.message import LINE, PLAIN, TEXT, Message, SlackForm, clip, moment, unsaid
-from healer.sinks.words import milestone, next_command, took_canary_off
+from healer.sinks.slack.message import LINE, PLAIN, TEXT, Message, SlackForm, clip, moment
+from healer.sinks.words import milestone, next_command, took_canary_off, unsaid
 
 SAYS = {
     State.OPEN: "Seen",
@@ -19,8 +20,8 @@ SAYS = {
 """How a line of the history begins."""
 _GOES_ON = "Goes on"
 _DONE = "Done"
-_PEOPLE = {"Approved": "Approved", "Undone": "Undone"}
-"""Lines that a person caused, by their reason."""
+_NOTES = {"Approved": "Approved", "Undone": "Undone", "Resolved": "No longer sick"}
+"""Lines that change no state, by their reason."""
 TAKEN_OFF = "Taken off, the release failed"
 _ASKS = "NeedsApproval"
 
@@ -68,21 +69,29 @@ def reply(entry: Entry, incident: Incident, index: int) -> str:
 def _says(entry: Entry, incident: Incident, index: int) -> str:
     if entry.state.settled and took_canary_off(incident):
         return TAKEN_OFF if entry.state is State.HEALED else SAYS[State.CLOSED]
-    if entry.reason.code in _PEOPLE:
-        return _PEOPLE[entry.reason.code]
-    if index == 0 or entry.state.settled or entry.state is State.ESCALATED:
+    before = incident.history[index - 1] if index else None
+    if entry.reason.code in _NOTES and before is not None and before.state is entry.state:
+        return _NOTES[entry.reason.code]
+    if before is None or entry.state.settled or entry.state is State.ESCALATED:
         return SAYS[entry.state]
-    if entry.step is None:
+    if says_held(entry.reason):
+        return SAYS[State.ESCALATED]
+    if entry.step is None and entry.state is before.state:
         return SAYS[State.OPEN]
-    done = entry.state is State.VERIFYING and incident.history[index - 1].state is State.ACTING
+    done = entry.state is State.VERIFYING and before.state is State.ACTING
     return _DONE if done else _GOES_ON if entry.state is State.OPEN else SAYS[entry.state]
 
 
 def _news(entry: Entry, incident: Incident, index: int) -> str:
-    """The text without what earlier lines have said: what is wrong with a target is said when it is first seen."""
+    """The text without what earlier lines and the line's own title have said: what is wrong with a target is said once."""
     text = entry.reason.text
     known = dict.fromkeys(target.what for target in incident.targets.values() if target.what and target.what in text)
-    return unsaid(text, (what for what in known if any(what in each.reason.text for each in incident.history[:index])))
+    for what in known:
+        if any(what in each.reason.text for each in incident.history[:index]):
+            text = unsaid(text, [what]).replace(f" is sick too: {what}", " is sick too, in the same way")
+    if entry.state is State.ESCALATED or says_held(entry.reason):
+        text = uncalled(text)
+    return text.replace(": that is resolved; ", "; ") if entry.reason.code == "Resolved" else text
 
 
 def _past(entries: Sequence[Entry], missed: float) -> int:
@@ -96,7 +105,7 @@ def _is_alarm(incident: Incident, index: int) -> bool:
     before = incident.history[index - 1] if index else None
     if entry.state is State.ESCALATED:
         return incident.state is State.ESCALATED and (before is None or before.state is not State.ESCALATED)
-    if entry.state is State.WAITING and HUMAN in entry.reason.text:
+    if entry.state is State.WAITING and says_held(entry.reason):
         return all(later.state is State.WAITING and later.step is None for later in incident.history[index + 1 :])
     return entry.reason.code == _ASKS and entry is latest and milestone(incident).needs_human
 

@@ -76,7 +76,7 @@ def crash_loop(*notify: str, name: str = "crash-loop-1") -> list[Incident]:
 
 def escalated(*notify: str, name: str = "crash-loop-1") -> Incident:
     """The crash loop when no step of its ladder has helped."""
-    return then(crash_loop(*notify, name=name)[2], State.ESCALATED, "the ladder is spent, a human is needed", step=1)
+    return then(crash_loop(*notify, name=name)[2], State.ESCALATED, "no step is left after evict, a human is needed", step=1)
 
 
 def storm(*notify: str) -> Incident:

@@ -33,10 +33,10 @@ def incident(name: str = "crash-loop-1", *, notify: tuple[str, ...] = ("#ml-onca
     )
 
 
-def then(before: Incident, state: State, text: str, *, step: int = 0) -> Incident:
+def then(before: Incident, state: State, text: str, *, step: int = 0, code: str = "Because") -> Incident:
     """The incident one line of history later."""
     at = before.changed_at + 1
-    reason = Reason("Because", text)
+    reason = Reason(code, text)
     return replace(
         before, changed_at=at, state=state, reason=reason, step=step, history=(*before.history, Entry(at, state, reason, step))
     )

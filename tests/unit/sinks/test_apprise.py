@@ -60,7 +60,7 @@ async def test_a_service_hears_of_milestones(there: Receiver, tmp_path: Path) ->
     ("incident", "kind", "parts"),
     [
         (storm("ml"), "failure", ("40 of 50 pods are sick", "a human is needed", "healer has changed nothing")),
-        (escalated("ml"), "failure", ("the ladder is spent", "a human is needed")),
+        (escalated("ml"), "failure", ("no step is left after evict", "a human is needed")),
         (bad_canary("ml")[3], "warning", ("taken off, the release failed", "canary weight 20 to 0", "tolerance 1.5")),
     ],
     ids=["storm", "escalated", "bad canary"],

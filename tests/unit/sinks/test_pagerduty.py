@@ -89,7 +89,7 @@ async def test_the_alert_of_a_crash_loop_says_what_broke_what_was_done_why_and_w
     assert (payload["group"], payload["class"]) == ("production", "tensorflow-serving/crash-loop")
     assert payload["timestamp"] == "1970-01-01T00:16:40.000+00:00"
     details = payload["custom_details"]
-    assert details["why"] == "the ladder is spent, a human is needed"
+    assert details["why"] == "no step is left after evict"
     assert details["done"] == "00:16:42Z evict: evicted; waiting for 3 of 3 ready"
     assert details["next"] == "healer explain incident/crash-loop-1 -n production"
     assert details["description"].startswith("A container that crashes")

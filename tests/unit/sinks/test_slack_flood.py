@@ -54,7 +54,7 @@ async def test_what_needs_a_human_is_never_folded(slack: FakeSlack, token_file: 
         assert await bench.sink.flush(10)
         bench.sink.tell(then(incident("new"), State.ESCALATED, "spent"))
         bench.sink.tell(then(incident("incident-4"), State.ESCALATED, "spent"))
-        bench.sink.tell(then(incident("storm"), State.WAITING, "holding until the storm has passed: a human is needed"))
+        bench.sink.tell(then(incident("storm"), State.WAITING, "held by the storm: a human is needed", code="Storm"))
         assert await bench.sink.flush(10)
         bench.sink.tell(incident("incident-5"))
         assert await bench.sink.flush(10)

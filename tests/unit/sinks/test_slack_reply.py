@@ -48,7 +48,7 @@ def test_a_crash_loop() -> None:
         f"*Seen*: pod/serving-1 is sick: {CRASH}",
         "*Acts* (evict): no guard objects: will evict pod/serving-1",
         "*Done* (evict): evict pod/serving-1: done",
-        "*Seen*: pod/serving-1: that is resolved; no signal is left",
+        "*No longer sick*: pod/serving-1; no signal is left",
         "*Healed* (evict): deployment/serving is at its desired ready count and no signal is left, stable for 1 m",
         "*Over* (evict): stayed healed for the whole cooldown",
     ]
@@ -71,7 +71,7 @@ def test_an_escalation_is_a_message_of_its_own_that_reaches_people() -> None:
     assert alarm.broadcast
     assert alarm.text.startswith("<!here> ")
     said, following = alarm.text.split("\n")
-    assert said.endswith("*A human is needed* (nudge): the ladder is spent, a human is needed: nudge: still sick: pod/serving-1")
+    assert said.endswith("*A human is needed* (nudge): no step is left after nudge: still sick: pod/serving-1")
     assert following == f"Next: `healer explain incident/{d.incident.id} -n production`"
     assert headline(d.incident).startswith(":rotating_light: CrashLoopBackOff")
 
@@ -95,14 +95,15 @@ def test_a_storm() -> None:
         d.world.crash(f"serving-{number}")
     d.world.pause("deployment", "")
     d.wait(900)
-    assert headline(d.incident) == ":rotating_light: 3 of 4 pods are sick at once, more than 50%"
+    assert headline(d.incident) == f":rotating_light: 3 of 4 pods are sick at once, more than 50%: {CRASH}"
     assert "healer is on it" not in str(render(d.incident).blocks)
     *_, alarm = told(d.incident)
     assert (alarm.broadcast, alarm.text.startswith("<!here> ")) == (True, True)
     *told_of, following = lines(told(d.incident))
     assert following.startswith("Next: `healer explain")
-    assert f"*Seen*: pod/serving-3 is sick too: {CRASH}" in told_of
-    assert told_of[-1].startswith("*Waits* (evict): 3 of 4 pods are sick at once, more than 50%: pods are not treated one by one")
+    assert "*Seen*: pod/serving-3 is sick too, in the same way" in told_of
+    called = "*A human is needed* (evict): 3 of 4 pods are sick at once, more than 50%: pods are not treated one by one"
+    assert told_of[-1].startswith(called)
 
 
 def test_a_canary_that_lost_its_traffic_is_a_release_that_failed() -> None:

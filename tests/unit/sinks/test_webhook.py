@@ -262,7 +262,7 @@ async def test_a_chat_hears_of_milestones_not_of_steps(one: tuple[str, FakeChat]
     ("incident", "parts"),
     [
         (storm("chat"), ("40 of 50 pods are sick", "a human is needed", "🔴", "healer has changed nothing")),
-        (escalated("chat"), ("the ladder is spent", "a human is needed", "🔴", "evict: evicted; waiting")),
+        (escalated("chat"), ("no step is left after evict", "a human is needed", "🔴", "evict: evicted; waiting")),
         (bad_canary("chat")[3], ("taken off, the release failed", "🟠", "canary weight 20 to 0")),
         (waiting_for_approval("chat"), ("healer waits for your approval", "healer approve incident/crash-loop-1 -n production")),
     ],

@@ -68,7 +68,8 @@ def test_what_a_signal_says_by_now_is_told_once_and_is_why_a_human_is_asked() ->
     assert lines == ["deployment/serving is still sick: BadCanary: it still answered 412 requests"]
     d.wait(120)
     assert state(d) is State.ESCALATED
-    assert "divert: still sick: deployment/serving (BadCanary: it still answered 412 requests)" in d.incident.reason.text
+    still = "still sick: deployment/serving (BadCanary: it still answered 412 requests)"
+    assert d.incident.reason.text == f"no step is left after divert, a human is needed: {still}"
 
 
 def test_the_side_that_serves_must_be_well_not_the_one_that_lost_its_traffic() -> None:

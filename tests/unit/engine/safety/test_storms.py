@@ -414,7 +414,7 @@ def test_it_is_verified_and_when_that_fails_the_incident_holds() -> None:
     assert state(d) is State.VERIFYING
     d.wait(1)
     assert (state(d), d.incident.reason.code) == (State.WAITING, "Storm")
-    assert "onStorm (page) did not help" in d.incident.reason.text
+    assert "onStorm (page) has not ended it: still sick" in d.incident.reason.text
     d.wait(86_400)
     assert len(d.acts) == 1
 
