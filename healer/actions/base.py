@@ -126,6 +126,15 @@ class Temporary(Protocol):
         for which something is sick. What nobody waits for is asked again later."""
 
 
+@runtime_checkable
+class NamesObjects(Protocol):
+    """An action whose parameters name objects that have to be there."""
+
+    async def absent(self, api: Api, namespace: str, params: Any) -> str:
+        """What of them is missing for workloads of a namespace, in words; "" when all is there. It is asked by `healer check
+        --cluster`, long before it acts. Raises ClusterError."""
+
+
 def specs(actions: Mapping[str, Action]) -> dict[str, ActionSpec]:
     """The declarations of actions, by name."""
     return {name: action.spec for name, action in actions.items()}

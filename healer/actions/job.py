@@ -16,7 +16,7 @@ from pydantic import Field
 from healer.actions.base import Call
 from healer.actions.shared.refusal import refusal, unread
 from healer.actions.shared.rolling import rung
-from healer.cluster.api import ApiError, ClusterError
+from healer.cluster.api import Api, ApiError, ClusterError
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
 from healer.model.annotations import RAN_FOR, REMEDIATION
 from healer.model.duration import Duration
@@ -97,6 +97,16 @@ class RunJob:
         ),
     )
 
+    async def absent(self, api: Api, namespace: str, params: JobParams) -> str:
+        """See `NamesObjects`."""
+        try:
+            template = await api.get(_template(namespace, params), _CronJob)
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+            return _no_template(namespace, params)
+        return "" if template.metadata.labels.get(REMEDIATION) == "true" else _not_allowed(params)
+
     async def run(self, call: Call) -> Outcome:
         """Find the Job of this step, or make it; say how it ended, or that it runs."""
         params = call.act.params
@@ -113,18 +123,28 @@ class RunJob:
         if call.kept.get("made") == name:
             return Outcome(OutcomeKind.REFUSED, "JobGone", f"job/{name} was made, and is gone: how it ended is not known")
         try:
-            template = await call.api.get(f"/apis/batch/v1/namespaces/{namespace}/cronjobs/{params.template}", _CronJob)
+            template = await call.api.get(_template(namespace, params), _CronJob)
         except ApiError as error:
             if error.is_not_found:
-                text = f"there is no cronjob/{params.template} in {namespace}, whose template is to be run"
-                return Outcome(OutcomeKind.REFUSED, "NoTemplate", text)
+                return Outcome(OutcomeKind.REFUSED, "NoTemplate", _no_template(namespace, params))
             return unread(error, f"read cronjob/{params.template}")
         except ClusterError as error:
             return unread(error, f"read cronjob/{params.template}")
         if template.metadata.labels.get(REMEDIATION) != "true":
-            text = f'cronjob/{params.template} may not be run by healer: it lacks the label {REMEDIATION}: "true"'
-            return Outcome(OutcomeKind.REFUSED, "TemplateNotAllowed", text)
+            return Outcome(OutcomeKind.REFUSED, "TemplateNotAllowed", _not_allowed(params))
         return await _make(call, path, name, _body(call, params, name, template.spec.job_template))
+
+
+def _template(namespace: str, params: JobParams) -> str:
+    return f"/apis/batch/v1/namespaces/{namespace}/cronjobs/{params.template}"
+
+
+def _no_template(namespace: str, params: JobParams) -> str:
+    return f"there is no cronjob/{params.template} in {namespace}, whose template is to be run"
+
+
+def _not_allowed(params: JobParams) -> str:
+    return f'cronjob/{params.template} may not be run by healer: it lacks the label {REMEDIATION}: "true"'
 
 
 def _name(call: Call) -> str:

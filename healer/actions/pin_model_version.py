@@ -29,7 +29,7 @@ from healer.model_servers.history import Author, PolicyState
 from healer.model_servers.mount import mounts
 from healer.model_servers.registry import SERVERS
 from healer.model_servers.status import ModelStatus, StatusError
-from healer.model_servers.store import FileRef, VersionsDocument, Written, write
+from healer.model_servers.store import FileRef, VersionsDocument, Written, load_document, write
 from healer.model_servers.versions import STABLE, ConfigError, ConfiguredModel, ModelChange, PlanRefused
 from healer.rules.form import Model, Name, Text, Whole, fault
 from healer.rules.schema import When
@@ -110,6 +110,19 @@ class PinModelVersion:
     async def reversals(self, api: Api, incident: Incident, namespace: str, kept: Mapping[str, str]) -> Sequence[Reversal]:
         """See `Undoable`."""
         return await reversals(api, incident, kept)
+
+    async def absent(self, api: Api, namespace: str, params: PinModelVersionParams) -> str:
+        """See `NamesObjects`."""
+        ref = FileRef(namespace, params.config_map, params.key, _file(params.server))
+        try:
+            (await load_document(api, ref)).find(params.model)
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+            return f"there is no configmap/{params.config_map} in {namespace}, in which the version is to be pinned"
+        except ConfigError as error:
+            return str(error)
+        return ""
 
     async def run(self, call: Call) -> Outcome:
         """Recheck, then read the file, journal its old policy and labels, and pin."""

@@ -37,6 +37,7 @@ from healer.routes.base import (
     RouteMissing,
     WeightChange,
     Weights,
+    read,
     who_sets,
     write,
 )
@@ -135,6 +136,16 @@ class ShiftTraffic:
             "LLMInferenceService is their own field"
         ),
     )
+
+    async def absent(self, api: Api, namespace: str, params: ShiftTrafficParams) -> str:
+        """See `NamesObjects`."""
+        if params.route is None or params.stable is None or params.canary is None:
+            return ""  # `complete` has filled them in
+        try:
+            await read(api, _place(namespace, params.route, params.stable, params.canary))
+        except RouteError as error:
+            return str(error)
+        return ""
 
     async def reversals(self, api: Api, incident: Incident, namespace: str, kept: Mapping[str, str]) -> Sequence[Reversal]:
         """See `Undoable`."""

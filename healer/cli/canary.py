@@ -4,13 +4,23 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
-from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, InNamespace, Output, duration, print_json, with_cluster
+from healer.cli.common import (
+    EXIT_PROBLEMS,
+    EXIT_SETUP,
+    Context,
+    InNamespace,
+    Output,
+    PrometheusUrl,
+    duration,
+    print_json,
+    prometheus_url,
+    with_cluster,
+)
 from healer.cli.logs import configure_logging
 from healer.cluster.api import Api
 from healer.daemon.rulefiles import RulesError, load_rules, vocabulary
@@ -45,12 +55,6 @@ RuleFile = Annotated[
 ]
 RuleName = Annotated[
     str | None, typer.Option("--rule", metavar="NAME", help="Which rule, where several of the file judge that workload.")
-]
-PrometheusUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--prometheus", metavar="URL", help="Prometheus; by default HEALER_PROMETHEUS__URL. Its token file, too, is a setting."
-    ),
 ]
 
 
@@ -168,7 +172,7 @@ def _with_prometheus(
         place = parse_ref(what, namespace or who(context).namespace, WORKLOADS)
         judging = choose_rule(load_rules([file], vocabulary()).rules, place, rule)
         ask = settings.prometheus
-        address = _url(url or ask.url)
+        address = prometheus_url(url or ask.url)
     except (SettingsError, RulesError, OperateError) as error:
         typer.echo(clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_SETUP) from error
@@ -179,17 +183,3 @@ def _with_prometheus(
             return await work(api, client, judging, place, ask)
 
     return with_cluster(connected, context)
-
-
-def _url(text: str) -> str:
-    """The URL of Prometheus. Raises OperateError."""
-    if not text:
-        raise OperateError("which Prometheus? Give its URL by --prometheus, or in HEALER_PROMETHEUS__URL")
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise OperateError(f"{text!r} is no URL of Prometheus: write it like http://prometheus.monitoring:9090")
-    return text

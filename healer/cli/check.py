@@ -1,5 +1,6 @@
 """The verb that checks rule files before a daemon reads them: check."""
 
+import contextlib
 import sys
 from collections import Counter
 from pathlib import Path
@@ -7,14 +8,29 @@ from typing import Annotated
 
 import typer
 
-from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Context, Output, print_json, with_cluster
+from healer.cli.common import (
+    EXIT_PROBLEMS,
+    EXIT_SETUP,
+    Context,
+    Output,
+    PrometheusUrl,
+    print_json,
+    prometheus_url,
+    with_cluster,
+)
+from healer.clock import SYSTEM
+from healer.cluster.api import Api
 from healer.daemon.rulefiles import RulesError, passed_over, read, vocabulary
-from healer.engine.matching.coverage import Coverage, counted
-from healer.operate.coverage import coverage
+from healer.engine.matching.coverage import counted
+from healer.operate.cluster_check.cluster_check import Against, ClusterChecked, check_cluster
 from healer.operate.explain.show import clean, console
+from healer.operate.objects import OperateError, valid
+from healer.operate.rbac import DEFAULT_NAME
 from healer.rules.loading import load_all, remarks
 from healer.rules.positions import Problem
 from healer.rules.rulebook import BoundRule
+from healer.settings import SettingsError, load_settings
+from healer.sources.prometheus.client import connect
 
 app = typer.Typer()
 
@@ -25,15 +41,37 @@ STDIN = Path("-")
 def check(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Rule files, folders of them, or - for standard input.")],
     cluster: Annotated[
-        bool, typer.Option("--cluster", help="Also show which workloads in the cluster each rule covers now.")
+        bool,
+        typer.Option(
+            "--cluster",
+            help="Also look into the cluster: what each rule covers, and budgets, objects, permissions, alerts and metrics that "
+            "would keep it from working.",
+        ),
     ] = False,
+    prometheus: PrometheusUrl = None,
+    account: Annotated[
+        str, typer.Option(metavar="NS/NAME", help="With --cluster: the service account of healer.")
+    ] = f"{DEFAULT_NAME}/{DEFAULT_NAME}",
+    within: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            metavar="NS",
+            help="With --cluster: healer is confined to this namespace, as by HEALER_CLUSTER__NAMESPACES; several times "
+            "for several.",
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for a remark, too: for pipelines.")] = False,
     output: Output = "text",
     context: Context = None,
 ) -> None:
     """Check rule files. Print every error with file:line:column and a hint, and remarks about rules that may surprise.
 
-    The result is on standard output. Exit code 1 when there is an error. 2 when the files, or with --cluster the cluster, cannot
-    be read.
+    With --cluster, nothing in the cluster is changed: it says where a scope matches nothing, a route, a workload or a ConfigMap
+    is missing, a PodDisruptionBudget refuses, healer lacks a permission, no PrometheusRule defines an alert, or Prometheus has no
+    such metric. The result is on standard output. Exit code 1 when there is an error, and with --strict also for a remark. 2 when
+    the files, or with --cluster the cluster, cannot be read.
     """
     named = [path for path in paths if path != STDIN]
     try:
@@ -45,16 +83,41 @@ def check(
         texts["<stdin>"] = _stdin()
     rules, problems = load_all(texts, vocabulary())
     notes = [*passed_over(named), *remarks(rules)]
-    covered: list[Coverage] = []
+    checked = ClusterChecked([], [], [])
     if cluster and not problems:
-        covered, doubts = with_cluster(lambda api: coverage(api, rules), context)
-        notes += doubts
+        checked = _against_cluster(rules, prometheus, account, within or [], context)
+        notes += checked.notes
     if output == "json":
-        print_json(_plain(texts, rules, problems, notes, covered))
+        print_json(_plain(texts, rules, problems, notes, checked))
     else:
-        _show(texts, rules, problems, notes, covered)
-    if problems:
+        _show(texts, rules, problems, notes, checked)
+    doubtful = notes or checked.findings or any(each.doubts for each in checked.coverage)
+    if problems or (strict and doubtful):
         raise typer.Exit(EXIT_PROBLEMS)
+
+
+def _against_cluster(
+    rules: list[BoundRule], url: str | None, account: str, within: list[str], context: str | None
+) -> ClusterChecked:
+    """Look into the cluster. An error is printed and ends the program with exit code 2."""
+    try:
+        settings = load_settings()
+        address = prometheus_url(url or settings.prometheus.url) if url or settings.prometheus.url else ""
+        namespace, _, name = account.partition("/")
+        who = f"{valid(namespace, 'a namespace')}/{valid(name, 'the name of a service account')}"
+        confined = [valid(each, "a namespace") for each in within] or list(settings.cluster.namespaces)
+    except (SettingsError, OperateError) as error:
+        typer.echo(clean(f"healer: {error}"), err=True)
+        raise typer.Exit(EXIT_SETUP) from error
+
+    async def look(api: Api) -> ClusterChecked:
+        async with contextlib.AsyncExitStack() as stack:
+            client = None
+            if address:
+                client = await stack.enter_async_context(contextlib.aclosing(connect(settings.prometheus, url=address)))
+            return await check_cluster(api, rules, Against(who, confined, client, SYSTEM.wall()))
+
+    return with_cluster(look, context)
 
 
 def _stdin() -> str:
@@ -66,13 +129,14 @@ def _stdin() -> str:
 
 
 def _show(
-    texts: dict[str, str], rules: list[BoundRule], problems: list[Problem], notes: list[str], covered: list[Coverage]
+    texts: dict[str, str], rules: list[BoundRule], problems: list[Problem], notes: list[str], checked: ClusterChecked
 ) -> None:
     screen = console()
     for problem in problems:
         screen.print(clean(str(problem)), style="red")
     for remark in notes:
         screen.print(clean(f"remark: {remark}"), style="yellow")
+    covered = checked.coverage
     said = Counter(doubt for each in covered for doubt in each.doubts)
     for each in covered:
         screen.print(clean(str(each)), style="" if each.pods else "yellow")
@@ -82,10 +146,12 @@ def _show(
     for doubt, rules_of_it in said.items():
         if rules_of_it > 1:
             screen.print(clean(f"{rules_of_it} rules: {doubt}"), style="yellow")
+    for finding in checked.findings:
+        screen.print(clean(str(finding)), style="dim" if finding.unknown else "yellow")
     if problems:
         screen.print(f"{counted(len(problems), 'problem')} in {counted(len(texts), 'file')}", style="bold red")
         return
-    doubts = len(notes) + len(said)
+    doubts = len(notes) + len(said) + len(checked.findings)
     found = f"no errors, {counted(doubts, 'remark')}" if doubts else "no problems"
     screen.print(
         f"{counted(len(rules), 'rule')} in {counted(len(texts), 'file')}: {found}", style="yellow" if doubts else "green"
@@ -93,7 +159,7 @@ def _show(
 
 
 def _plain(
-    texts: dict[str, str], rules: list[BoundRule], problems: list[Problem], notes: list[str], covered: list[Coverage]
+    texts: dict[str, str], rules: list[BoundRule], problems: list[Problem], notes: list[str], checked: ClusterChecked
 ) -> dict[str, object]:
     return {
         "files": list(texts),
@@ -118,6 +184,9 @@ def _plain(
                 "watched": each.watched,
                 "doubts": each.doubts,
             }
-            for each in covered
+            for each in checked.coverage
+        ],
+        "findings": [
+            {"topic": each.topic, "rules": each.rules, "text": each.text, "unknown": each.unknown} for each in checked.findings
         ],
     }

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -50,6 +51,13 @@ CaFile = Annotated[
     Path | None,
     typer.Option(
         "--ca", metavar="FILE", envvar="HEALER_LEADER__CA_FILE", help="The certificates to trust, where --url begins with https."
+    ),
+]
+
+PrometheusUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--prometheus", metavar="URL", help="Prometheus; by default HEALER_PROMETHEUS__URL. Its token file, too, is a setting."
     ),
 ]
 
@@ -98,3 +106,17 @@ def duration(text: str, option: str, shortest: float = 0.001, longest: float = L
 
 def print_json(content: object) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(content), indent=2))
+
+
+def prometheus_url(text: str) -> str:
+    """The URL of Prometheus. Raises OperateError."""
+    if not text:
+        raise OperateError("which Prometheus? Give its URL by --prometheus, or in HEALER_PROMETHEUS__URL")
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise OperateError(f"{text!r} is no URL of Prometheus: write it like http://prometheus.monitoring:9090")
+    return text

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from healer.cluster.api import Api, Unreadable
+from healer.model.action import Permission
 
 _TOKENS = "/apis/authentication.k8s.io/v1/tokenreviews"
 _SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
@@ -80,6 +81,26 @@ async def may(api: Api, user: ReviewedUser, verb: str, path: str, *, within: flo
     kind = "SubjectAccessReview"
     status = (await _asked(api, _ACCESS, "authorization.k8s.io/v1", kind, {"spec": spec}, _AccessReview, within)).status
     return status.allowed and not status.denied
+
+
+async def may_access(api: Api, user: str, permission: Permission, namespace: str, *, within: float) -> bool:
+    """Whether a user has a permission of RBAC in a namespace; "" for all of the cluster. Raises ClusterError."""
+    resource, _, subresource = permission.resource.partition("/")
+    asked = {"verb": permission.verb, "group": permission.group, "resource": resource}
+    asked |= {"subresource": subresource} if subresource else {}
+    asked |= {"namespace": namespace} if namespace else {}
+    spec: dict[str, Any] = {"user": user, "groups": _groups(user), "resourceAttributes": asked}
+    kind = "SubjectAccessReview"
+    status = (await _asked(api, _ACCESS, "authorization.k8s.io/v1", kind, {"spec": spec}, _AccessReview, within)).status
+    return status.allowed and not status.denied
+
+
+def _groups(user: str) -> list[str]:
+    """The groups that the API server gives a user by itself: those of a service account are part of its name."""
+    account = user.removeprefix("system:serviceaccount:")
+    if account == user:
+        return ["system:authenticated"]
+    return ["system:serviceaccounts", f"system:serviceaccounts:{account.partition(':')[0]}", "system:authenticated"]
 
 
 async def _asked(api: Api, path: str, version: str, kind: str, asked: dict[str, Any], answer: type[T], within: float | None) -> T:

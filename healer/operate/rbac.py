@@ -176,7 +176,7 @@ def rule_roles(
     """
     if not within:
         return [_cluster_role(name, _rules(needs))]
-    everywhere, inside = _split(needs)
+    everywhere, inside = split(needs)
     granted = dict(routes or {}) | dict.fromkeys(within, inside)
     # healer's namespace holds the incidents of nodes and of the cluster
     granted[namespace] = granted.get(namespace, frozenset()) | JOURNAL
@@ -210,7 +210,7 @@ def _role(name: str, rules: list[Manifest], inside: str, namespace: str) -> list
     return [role, _binding("Role", name, inside, namespace)]
 
 
-def _split(needs: Permissions) -> tuple[Permissions, Permissions]:
+def split(needs: Permissions) -> tuple[Permissions, Permissions]:
     """Split off the permissions that only a ClusterRole can grant. A Role grants `get` on its own Namespace."""
     everywhere = frozenset(
         each for each in needs if (each.group, each.resource) in _CLUSTER_WIDE and each.resource != "namespaces"

@@ -64,6 +64,14 @@ async def test_a_path_is_not_allowed_unless_it_is_granted(api: Client) -> None:
     assert (answer.code, answer.body["kind"], answer.body["status"]) == (201, "SubjectAccessReview", {"allowed": False})
 
 
+@pytest.mark.parametrize("more", [{}, {"subresource": "eviction"}, {"namespace": "production", "name": "a"}])
+async def test_a_resource_is_not_allowed_to_whom_nobody_grants_it(api: Client, more: dict[str, str]) -> None:
+    asked = {"verb": "create", "group": "", "resource": "pods"} | more
+    answer = await access_review(api, {"user": "ann", "groups": ["system:authenticated"], "resourceAttributes": asked})
+    assert (answer.code, answer.body["kind"], answer.body["status"]) == (201, "SubjectAccessReview", {"allowed": False})
+    assert answer.body["spec"]["resourceAttributes"] == {key: value for key, value in asked.items() if value}
+
+
 @pytest.mark.parametrize("spec", [{"nonResourceAttributes": {"path": "/x", "verb": "get"}}, {"user": "ann"}])
 async def test_an_access_review_needs_a_user_and_what_is_asked_for(api: Client, spec: dict[str, Any]) -> None:
     answer = await access_review(api, spec)

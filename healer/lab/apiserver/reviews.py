@@ -1,15 +1,16 @@
-"""TokenReview, SelfSubjectReview and SubjectAccessReview: whose a token is, and whether its user may request a path.
+"""TokenReview, SelfSubjectReview and SubjectAccessReview: whose a token is, and what its user may request.
 
 Source: pkg/registry/authentication/tokenreview/storage.go, pkg/apis/authorization/validation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from healer.lab.apiserver import status
+from healer.lab.faults import SeenRequest
 from healer.lab.kinds import Kind
 from healer.lab.objects import Object
 
@@ -30,7 +31,9 @@ class _Known:
 class Reviews:
     """The tokens that the lab knows, and what their users may request."""
 
-    def __init__(self) -> None:
+    def __init__(self, may: Callable[[str, SeenRequest], bool] = lambda user, seen: False) -> None:
+        """`may` says whether a user may make a request for a resource."""
+        self._may = may
         self._tokens: dict[str, _Known] = {}
         self._grants: set[tuple[str, str, str]] = set()
 
@@ -75,12 +78,20 @@ class Reviews:
         return _user_info(known)
 
     def _access(self, spec: Mapping[str, Any]) -> Object:
-        asked = spec.get("nonResourceAttributes")
-        if not asked:
+        asked, of_resource = spec.get("nonResourceAttributes") or {}, spec.get("resourceAttributes")
+        if not asked and not of_resource:
             raise _invalid("spec.resourceAttributes", "null", "exactly one of nonResourceAttributes or resourceAttributes")
         if not spec.get("user") and not spec.get("groups"):
             raise _invalid("spec.user", '""', "at least one of user or group")
+        if of_resource:
+            return {"allowed": self._may(spec.get("user", ""), _seen(of_resource))}
         return {"allowed": (spec.get("user", ""), asked.get("verb", ""), asked.get("path", "")) in self._grants}
+
+
+def _seen(asked: Mapping[str, Any]) -> SeenRequest:
+    """The request that a review asks about."""
+    keys = ("verb", "group", "resource", "subresource", "namespace", "name")
+    return SeenRequest(method="", path="", **{key: asked.get(key, "") for key in keys})
 
 
 def _user_info(known: _Known) -> Object:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from math import nan
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import requests
 import urllib3
@@ -29,7 +29,7 @@ from healer.secret import SecretError, SecretFile
 from healer.settings.sections import PrometheusSettings
 from healer.sources.prometheus.http import WHOLE, Credentials, QueryFailed, Session
 
-__all__ = ["Prometheus", "QueryApi", "QueryFailed", "Sample", "Series", "connect", "unserved"]
+__all__ = ["AlertingRule", "Prometheus", "QueryApi", "QueryFailed", "Sample", "Series", "connect", "unserved"]
 
 T = TypeVar("T")
 
@@ -58,6 +58,14 @@ class Series:
 
     labels: Mapping[str, str]
     points: Mapping[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertingRule:
+    """An alert that a Prometheus evaluates: its name, and the labels that its rule adds to those of the series."""
+
+    name: str
+    labels: Mapping[str, str]
 
 
 class QueryApi(Protocol):
@@ -134,6 +142,7 @@ class Prometheus:
         # The library's own retries, three with back-off, would multiply the timeout. The next query is soon enough.
         retry = urllib3.Retry(0, read=False)
         plain = parts._replace(netloc=host).geturl().rstrip("/")
+        self._session, self._url = session, plain
         self._connect = PrometheusConnect(plain, session=session, retry=retry, method="POST")
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="prometheus")
 
@@ -156,6 +165,27 @@ class Prometheus:
         def ask(left: float) -> list[Series]:
             found = self._connect.custom_query_range(expr, began, began, f"{step:.3f}", params=params, timeout=cast(int, left))
             return self._few(_series(found))
+
+        return await self._answer(ask)
+
+    async def alerting_rules(self) -> list[AlertingRule]:
+        """The alerting rules that are loaded: `GET /api/v1/rules`. Raises QueryFailed."""
+
+        def ask(left: float) -> list[AlertingRule]:
+            answer = self._session.request("GET", f"{self._url}/api/v1/rules?type=alert", timeout=left)
+            groups = answer.json()["data"]["groups"]
+            rules = [rule for group in groups for rule in group["rules"] if rule.get("type") == "alerting"]
+            return [AlertingRule(str(rule["name"]), {**(rule.get("labels") or {})}) for rule in rules]
+
+        return await self._answer(ask)
+
+    async def metric_names(self, start: float, end: float) -> frozenset[str]:
+        """The names of the metrics that had a sample between two times: an answer of the index. Raises QueryFailed."""
+        query = urlencode({"start": f"{start:.3f}", "end": f"{end:.3f}"})
+
+        def ask(left: float) -> frozenset[str]:
+            answer = self._session.request("GET", f"{self._url}/api/v1/label/__name__/values?{query}", timeout=left)
+            return frozenset(map(str, answer.json()["data"]))
 
         return await self._answer(ask)
 

@@ -156,7 +156,7 @@ class Session(requests.Session):
             raise QueryFailed(f"Prometheus: {_words(said.get('error')) or 'an error without a message'}")
         if (lack := _lack(said)) and not _cut(said):
             raise QueryFailed(f"Prometheus: {self._at} has answered in part: {lack}")
-        if not isinstance(said.get("data"), dict):
+        if not isinstance(said.get("data"), dict | list):
             raise QueryFailed(f"{self._nonsense}: it has no data")
         whole = _Answer()
         whole.__dict__.update(answer.__dict__)

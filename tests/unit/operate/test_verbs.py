@@ -250,7 +250,7 @@ async def test_status_does_not_guess_among_several_healers(place: Place) -> None
 async def test_check_says_what_rules_would_guard_in_the_cluster(place: Place, tmp_path: Path) -> None:
     """Before the daemon has them: a misspelt label guards nothing."""
     right, wrong = tmp_path / "right.yaml", tmp_path / "wrong.yaml"
-    right.write_text(GOOD)
+    right.write_text(GOOD.replace("      when:", "      mode: enforce\n      when:"))
     misspelt = "{namespaces: [production], selector: {matchLabels: {app: tensorflow-servng}}}"
     wrong.write_text(GOOD.replace("{namespaces: [production]}", misspelt).replace("name: serving", "name: wrong"))
     code, said = await healer(place, "check", "--cluster", str(right), str(wrong))
@@ -258,7 +258,15 @@ async def test_check_says_what_rules_would_guard_in_the_cluster(place: Place, tm
     assert "serving/crash covers 3 pods of 1 workload" in said
     assert "wrong/crash covers 0 pods of 0 workloads" in said
     assert "no pod in production has app=tensorflow-servng; did you mean 'tensorflow-serving'?" in said
+    assert "permission: healer/healer may not" not in said, "the lab lets its user do all"
+    assert (await healer(place, "check", "--cluster", "--strict", str(right), str(wrong)))[0] == 1
+    assert (await healer(place, "check", "--cluster", "--strict", str(right)))[0] == 0
+    place.lab.forbid("create", "pods/eviction")
+    code, said = await healer(place, "check", "--cluster", str(right))
+    assert (code, "permission: healer/healer may not create pods/eviction" in said) == (0, True), said
+    place.lab.allow("create", "pods/eviction")
     code, said = await healer(place, "check", "--cluster", str(right), "-o", "json")
+    assert json.loads(said)["findings"] == []
     row = {"rule": "serving/crash", "pods": 3, "workloads": 1, "watched": 0, "doubts": []}
     assert json.loads(said)["coverage"] == [row]
 

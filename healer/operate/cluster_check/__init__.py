@@ -1,0 +1,1 @@
+"""What in the cluster would keep rules from working: the checks of `healer check --cluster`, a file for each."""
