@@ -59,6 +59,8 @@ class Reviews:
             return kind.head | {"metadata": {}, "status": {"userInfo": self._self(authorization.removeprefix("Bearer "))}}
         spec = body.get("spec") or {}
         found = self._token(spec) if kind is TOKEN_REVIEW else self._access(spec)
+        if of_resource := spec.get("resourceAttributes"):  # the server writes no empty field
+            spec = spec | {"resourceAttributes": {key: value for key, value in of_resource.items() if value}}
         return kind.head | {"metadata": {}, "spec": spec, "status": found}
 
     def _token(self, spec: Mapping[str, Any]) -> Object:
