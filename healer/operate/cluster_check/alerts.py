@@ -8,7 +8,7 @@ import msgspec
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
-from healer.operate.cluster_check.finding import Finding
+from healer.operate.cluster_check.finding import ClusterFinding
 from healer.operate.workload import listed
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import ALERT
@@ -20,27 +20,27 @@ _MOST_NEAR = 1000
 """Names among which a misspelt one is looked for."""
 
 
-class _Rule(msgspec.Struct):
+class _DefinedRule(msgspec.Struct):
     alert: str = ""
     labels: dict[str, str] | None = None
 
 
-class _Group(msgspec.Struct):
-    rules: list[_Rule] | None = None
+class _DefinedGroup(msgspec.Struct):
+    rules: list[_DefinedRule] | None = None
 
 
-class _Spec(msgspec.Struct):
-    groups: list[_Group] | None = None
+class _DefinedGroups(msgspec.Struct):
+    groups: list[_DefinedGroup] | None = None
 
 
-class _Meta(msgspec.Struct):
+class _DefinedIn(msgspec.Struct):
     name: str
     namespace: str = ""
 
 
 class _PrometheusRule(msgspec.Struct):
-    metadata: _Meta
-    spec: _Spec = msgspec.field(default_factory=_Spec)
+    metadata: _DefinedIn
+    spec: _DefinedGroups = msgspec.field(default_factory=_DefinedGroups)
 
     @property
     def alerts(self) -> Iterator[AlertingRule]:
@@ -50,7 +50,7 @@ class _PrometheusRule(msgspec.Struct):
                     yield AlertingRule(rule.alert, rule.labels or {})
 
 
-async def undefined_alerts(api: Api, prometheus: Prometheus | None, rules: list[BoundRule]) -> list[Finding]:
+async def undefined_alerts(api: Api, prometheus: Prometheus | None, rules: list[BoundRule]) -> list[ClusterFinding]:
     """The alerts that the rules wait for and that nothing defines.
 
     Where Prometheus is named, what it has loaded counts: a PrometheusRule may be one that its selector leaves out. Without it,
@@ -59,7 +59,7 @@ async def undefined_alerts(api: Api, prometheus: Prometheus | None, rules: list[
     waiting = [bound for bound in rules if bound.rule.when.get(ALERT) is not None]
     if not waiting:
         return []
-    notes: list[Finding] = []
+    notes: list[ClusterFinding] = []
     kept, loaded = await _of_cluster(api, notes), await _loaded(prometheus, notes)
     if loaded is None and kept is None:
         return notes
@@ -69,29 +69,31 @@ async def undefined_alerts(api: Api, prometheus: Prometheus | None, rules: list[
     for bound in waiting:
         for name in bound.rule.when.names:
             if text := _wrong(name, bound.rule.when.labels, truth, files, source):
-                notes.append(Finding(_TOPIC, text, (bound.name,)))
+                notes.append(ClusterFinding(_TOPIC, text, (bound.name,)))
     return notes
 
 
-async def _of_cluster(api: Api, notes: list[Finding]) -> dict[str, list[AlertingRule]] | None:
+async def _of_cluster(api: Api, notes: list[ClusterFinding]) -> dict[str, list[AlertingRule]] | None:
     """The alerts of each PrometheusRule; None where they cannot be read."""
     try:
         found = [msgspec.json.decode(raw, type=_PrometheusRule) for raw in await listed(api, _PATH)]
     except (ApiError, msgspec.MsgspecError) as error:
         absent = isinstance(error, ApiError) and error.is_not_found
         why = "the cluster has no kind PrometheusRule" if absent else f"the PrometheusRules cannot be read: {error}"
-        notes.append(Finding(_TOPIC, f"{why}: name the Prometheus by --prometheus, and its loaded rules are read", unknown=True))
+        notes.append(
+            ClusterFinding(_TOPIC, f"{why}: name the Prometheus by --prometheus, and its loaded rules are read", unknown=True)
+        )
         return None
     return {f"prometheusrule/{each.metadata.name} in {each.metadata.namespace}": [*each.alerts] for each in found}
 
 
-async def _loaded(prometheus: Prometheus | None, notes: list[Finding]) -> list[AlertingRule] | None:
+async def _loaded(prometheus: Prometheus | None, notes: list[ClusterFinding]) -> list[AlertingRule] | None:
     if prometheus is None:
         return None
     try:
         loaded = await prometheus.alerting_rules()
     except QueryFailed as error:
-        notes.append(Finding(_TOPIC, f"which alerts Prometheus has loaded is not known: {error}", unknown=True))
+        notes.append(ClusterFinding(_TOPIC, f"which alerts Prometheus has loaded is not known: {error}", unknown=True))
         return None
     notes.clear()  # what the cluster holds is then only a hint
     return loaded

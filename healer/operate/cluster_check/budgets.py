@@ -16,7 +16,7 @@ from healer.cluster.resources import RESOURCES
 from healer.engine.matching.coverage import differs
 from healer.model.kube import Pod, PodDisruptionBudget
 from healer.model.view import View
-from healer.operate.cluster_check.finding import Finding
+from healer.operate.cluster_check.finding import ClusterFinding
 from healer.operate.workload import listed
 from healer.rules.rulebook import BoundRule
 from healer.workloads.registry import WORKLOADS
@@ -24,42 +24,42 @@ from healer.workloads.registry import WORKLOADS
 _TOPIC = "budget"
 
 
-class _Spec(msgspec.Struct, rename="camel"):
+class _BudgetRules(msgspec.Struct, rename="camel"):
     unhealthy_pod_eviction_policy: str = "IfHealthyBudget"
 
 
-class _Status(msgspec.Struct, rename="camel"):
+class _BudgetCounts(msgspec.Struct, rename="camel"):
     disruptions_allowed: int = 0
     current_healthy: int = 0
     desired_healthy: int = 0
     expected_pods: int = 0
 
 
-class _Meta(msgspec.Struct):
+class _BudgetMeta(msgspec.Struct):
     uid: str
 
 
-class _Budget(msgspec.Struct):
-    metadata: _Meta
-    spec: _Spec = msgspec.field(default_factory=_Spec)
-    status: _Status = msgspec.field(default_factory=_Status)
+class _RefusingBudget(msgspec.Struct):
+    metadata: _BudgetMeta
+    spec: _BudgetRules = msgspec.field(default_factory=_BudgetRules)
+    status: _BudgetCounts = msgspec.field(default_factory=_BudgetCounts)
 
 
-async def refusing_budgets(api: Api, view: View, rules: list[BoundRule], namespaces: list[str]) -> list[Finding]:
+async def refusing_budgets(api: Api, view: View, rules: list[BoundRule], namespaces: list[str]) -> list[ClusterFinding]:
     """The budgets that refuse now, for the rules that evict. Raises ClusterError."""
     evicting = [bound for bound in rules if any(ACTIONS[step.action].spec.evicts for step in bound.rule.steps)]
     if not evicting:
         return []
-    known: dict[str, _Budget] = {}
+    known: dict[str, _RefusingBudget] = {}
     for namespace in namespaces:
         try:
             for raw in await listed(api, RESOURCES[PodDisruptionBudget].path(namespace)):
-                budget = msgspec.json.decode(raw, type=_Budget)
+                budget = msgspec.json.decode(raw, type=_RefusingBudget)
                 known[budget.metadata.uid] = budget
         except (ApiError, msgspec.MsgspecError) as error:
-            return [Finding(_TOPIC, f"what PodDisruptionBudgets allow is not known: {error}", unknown=True)]
+            return [ClusterFinding(_TOPIC, f"what PodDisruptionBudgets allow is not known: {error}", unknown=True)]
     return [
-        Finding(_TOPIC, text, (bound.name,))
+        ClusterFinding(_TOPIC, text, (bound.name,))
         for bound in evicting
         for text in dict.fromkeys(text for pod in _pods(view, bound) for text in _refusals(view, pod, known))
     ]
@@ -73,7 +73,7 @@ def _pods(view: View, bound: BoundRule) -> Iterator[Pod]:
             yield pod
 
 
-def _refusals(view: View, pod: Pod, known: dict[str, _Budget]) -> Iterator[str]:
+def _refusals(view: View, pod: Pod, known: dict[str, _RefusingBudget]) -> Iterator[str]:
     namespace, budgets = pod.metadata.namespace, view.budgets_matching(pod)
     if len(budgets) > 1:
         names = ", ".join(sorted(budget.metadata.name for budget in budgets))
@@ -85,7 +85,7 @@ def _refusals(view: View, pod: Pod, known: dict[str, _Budget]) -> Iterator[str]:
             yield f"poddisruptionbudget/{budget.metadata.name} in {namespace} {text}"
 
 
-def _why(budget: _Budget | None) -> str:
+def _why(budget: _RefusingBudget | None) -> str:
     """What a budget refuses, in words; "" when it lets the pods of a rule go."""
     if budget is None or not budget.status.expected_pods:
         return ""

@@ -7,7 +7,7 @@ from healer.cluster.api import Api
 from healer.engine.matching.coverage import Coverage
 from healer.operate.cluster_check.alerts import undefined_alerts
 from healer.operate.cluster_check.budgets import refusing_budgets
-from healer.operate.cluster_check.finding import Finding, merged
+from healer.operate.cluster_check.finding import ClusterFinding, merged
 from healer.operate.cluster_check.metrics import missing_metrics
 from healer.operate.cluster_check.named_objects import absent_objects
 from healer.operate.cluster_check.permissions import missing_permissions
@@ -23,7 +23,7 @@ class ClusterChecked:
     coverage: list[Coverage]
     notes: list[str]
     """What could not be listed."""
-    findings: list[Finding]
+    findings: list[ClusterFinding]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ClusterFinding:
     """What would keep rules from working, in words that stand alone. `rules` are their full names; empty: it concerns all."""
 
     topic: str
@@ -23,10 +23,10 @@ class Finding:
         return f"{self.topic}: {named}: {self.text}"
 
 
-def merged(found: Iterable[Finding]) -> list[Finding]:
+def merged(found: Iterable[ClusterFinding]) -> list[ClusterFinding]:
     """The same text for several rules said once, in the order of the first."""
     rules: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
     for each in found:
         said = rules[each.topic, each.text, each.unknown]
         said += [rule for rule in each.rules if rule not in said]
-    return [Finding(topic, text, tuple(names), unknown) for (topic, text, unknown), names in rules.items()]
+    return [ClusterFinding(topic, text, tuple(names), unknown) for (topic, text, unknown), names in rules.items()]

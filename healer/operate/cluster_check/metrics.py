@@ -2,7 +2,7 @@
 
 import difflib
 
-from healer.operate.cluster_check.finding import Finding
+from healer.operate.cluster_check.finding import ClusterFinding
 from healer.rules.promql_metrics import metrics
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import CANARY, QUERY
@@ -15,32 +15,34 @@ _MOST_NEAR = 5000
 """Names among which a misspelt one is looked for."""
 
 
-async def missing_metrics(prometheus: Prometheus | None, rules: list[BoundRule], now: float) -> list[Finding]:
+async def missing_metrics(prometheus: Prometheus | None, rules: list[BoundRule], now: float) -> list[ClusterFinding]:
     """The metrics that the expressions of the rules read and of which Prometheus had no series within a day."""
     asking = [(bound, expressions) for bound in rules if (expressions := _expressions(bound))]
     if not asking:
         return []
     if prometheus is None:
         text = "no Prometheus is named, so that it is not known whether it has what the rules ask: --prometheus URL"
-        return [Finding(_TOPIC, text, tuple(bound.name for bound, _ in asking), unknown=True)]
-    found: list[Finding] = []
+        return [ClusterFinding(_TOPIC, text, tuple(bound.name for bound, _ in asking), unknown=True)]
+    found: list[ClusterFinding] = []
     needed: dict[str, list[str]] = {}
     for bound, expressions in asking:
         for text in expressions:
             names = metrics(text)
             if names is None:
-                found.append(Finding(_TOPIC, "has an expression that only its server can read", (bound.name,), unknown=True))
+                found.append(
+                    ClusterFinding(_TOPIC, "has an expression that only its server can read", (bound.name,), unknown=True)
+                )
             for name in sorted(names or ()):
                 needed.setdefault(name, []).append(bound.name)
     try:
         known = await prometheus.metric_names(now - _BACK, now)
     except QueryFailed as error:
-        return [*found, Finding(_TOPIC, f"which metrics Prometheus has is not known: {error}", unknown=True)]
+        return [*found, ClusterFinding(_TOPIC, f"which metrics Prometheus has is not known: {error}", unknown=True)]
     for name in sorted(needed.keys() - known):
         near = difflib.get_close_matches(name, sorted(known)[:_MOST_NEAR], n=1, cutoff=0.7)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         text = f"Prometheus has had no series of {name!r} for a day{hint}"
-        found.append(Finding(_TOPIC, text, tuple(dict.fromkeys(needed[name]))))
+        found.append(ClusterFinding(_TOPIC, text, tuple(dict.fromkeys(needed[name]))))
     return found
 
 

@@ -4,7 +4,7 @@ from healer.actions.base import NamesObjects
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
-from healer.operate.cluster_check.finding import Finding
+from healer.operate.cluster_check.finding import ClusterFinding
 from healer.rules.form import ANYWHERE
 from healer.rules.rulebook import BoundRule
 from healer.sources.canary.canary import missing_route
@@ -12,15 +12,15 @@ from healer.sources.canary.canary import missing_route
 _TOPIC = "object"
 
 
-async def absent_objects(api: Api, rules: list[BoundRule]) -> list[Finding]:
+async def absent_objects(api: Api, rules: list[BoundRule]) -> list[ClusterFinding]:
     """The objects that are missing in the namespaces that the rules name. Raises ClusterError.
 
     A rule for every namespace may name what only some have: nothing is said of it.
     """
-    found: list[Finding] = []
+    found: list[ClusterFinding] = []
     for bound in rules:
         if route := await missing_route(api, bound):
-            found.append(Finding(_TOPIC, route, (bound.name,)))
+            found.append(ClusterFinding(_TOPIC, route, (bound.name,)))
         for step in bound.rule.steps:
             action = ACTIONS[step.action]
             if not isinstance(action, NamesObjects) or ANYWHERE in bound.scope.namespaces:
@@ -30,8 +30,8 @@ async def absent_objects(api: Api, rules: list[BoundRule]) -> list[Finding]:
                     text = await action.absent(api, namespace, step.params)
                 except ApiError as error:
                     why = f"what {step.action} names in {namespace} is not known: {error}"
-                    found.append(Finding(_TOPIC, why, (bound.name,), unknown=True))
+                    found.append(ClusterFinding(_TOPIC, why, (bound.name,), unknown=True))
                     continue
                 if text:
-                    found.append(Finding(_TOPIC, text, (bound.name,)))
+                    found.append(ClusterFinding(_TOPIC, text, (bound.name,)))
     return found

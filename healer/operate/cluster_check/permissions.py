@@ -8,7 +8,7 @@ from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.cluster.reviews import may_access
 from healer.model.action import Permission
-from healer.operate.cluster_check.finding import Finding
+from healer.operate.cluster_check.finding import ClusterFinding
 from healer.operate.rbac import JOURNAL, apart, needed, split
 from healer.rules.rulebook import BoundRule, Rulebook
 
@@ -19,7 +19,9 @@ _WITHIN = 10.0
 """Seconds for each."""
 
 
-async def missing_permissions(api: Api, rules: list[BoundRule], account: str, confined: Sequence[str] = ()) -> list[Finding]:
+async def missing_permissions(
+    api: Api, rules: list[BoundRule], account: str, confined: Sequence[str] = ()
+) -> list[ClusterFinding]:
     """What the service account "namespace/name" may not do of what the rules need.
 
     `confined`: the namespaces that healer is confined to; without them its permissions have to hold in the whole cluster. Whoever
@@ -38,9 +40,9 @@ async def missing_permissions(api: Api, rules: list[BoundRule], account: str, co
         granted = [await may(*each) for each in wanted[:1]]  # alone: a refusal of the first one says it for all
         granted += await asyncio.gather(*(may(*each) for each in wanted[1:]))
     except ApiError as error:
-        return [Finding(_TOPIC, f"what {account} may do is not known: {error}", unknown=True)]
+        return [ClusterFinding(_TOPIC, f"what {account} may do is not known: {error}", unknown=True)]
     return [
-        Finding(_TOPIC, f"{account} may not {_said(permission, where)}", _needing(rules, permission))
+        ClusterFinding(_TOPIC, f"{account} may not {_said(permission, where)}", _needing(rules, permission))
         for (permission, where), allowed in zip(wanted, granted, strict=True)
         if not allowed
     ]

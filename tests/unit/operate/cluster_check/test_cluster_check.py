@@ -13,7 +13,7 @@ from healer.lab import Lab
 from healer.lab.canary import CANARY, STABLE, ingresses, versions
 from healer.lab.workload import serving
 from healer.operate.cluster_check.cluster_check import Against, ClusterChecked, check_cluster
-from healer.operate.cluster_check.finding import Finding
+from healer.operate.cluster_check.finding import ClusterFinding
 from healer.rules.loading import load
 from healer.rules.rulebook import BoundRule
 from healer.sources.prometheus.client import Prometheus
@@ -64,7 +64,7 @@ async def checked(
     return await check_cluster(api, of, Against("healer/healer", confined, asked, NOW))
 
 
-def of(topic: str, found: ClusterChecked) -> list[Finding]:
+def of(topic: str, found: ClusterChecked) -> list[ClusterFinding]:
     return [each for each in found.findings if each.topic == topic]
 
 
