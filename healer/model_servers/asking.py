@@ -1,6 +1,7 @@
 """Asks model servers for the status of a model, and for the heartbeat of their engines."""
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -9,7 +10,7 @@ import aiohttp
 
 from healer.model_servers.base import ModelServer
 from healer.model_servers.heartbeat import Beats, Heartbeat, read_beats
-from healer.model_servers.status import ModelStatus, StatusError
+from healer.model_servers.status import ConnectionRefused, ModelStatus, StatusError
 
 _LONGEST = 1 << 20
 """The longest answer about a model, in bytes."""
@@ -73,7 +74,10 @@ async def _fetch(session: aiohttp.ClientSession, method: str, url: str, seconds:
     except TimeoutError as error:
         raise StatusError(f"no answer within {seconds:g} s") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise StatusError(f"no answer: {error or type(error).__name__}") from error
+        # The errno of a connection that was made and then broken is another one.
+        refused = isinstance(error, aiohttp.ClientConnectorError) and error.errno == errno.ECONNREFUSED
+        kind = ConnectionRefused if refused else StatusError
+        raise kind(f"no answer: {error or type(error).__name__}") from error
 
 
 async def ask_each(

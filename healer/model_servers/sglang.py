@@ -62,9 +62,10 @@ SGLANG = ModelServer(
             detect=unhealthy,
         ),
         "EngineStuckStarting": StatusCondition(
-            "`GET /health` answers 503 for longer than `loading`, in a process that has not been ready yet",
+            "`GET /health` answers 503, or its port is closed, for longer than `loading`, in a process that was never ready",
             usual=False,
             detect=stuck_starting,
+            starting=True,
         ),
     },
     timeout=25.0,

@@ -30,6 +30,10 @@ class StatusError(Exception):
     """A server does not answer, or its answer is not that of this kind of server. The message says which."""
 
 
+class ConnectionRefused(StatusError):
+    """Nothing listens at the server's port: the other end refused the TCP connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class VersionStatus:
     """One version. `code` is "OK" or the server's error code, `message` its error in words."""
@@ -118,6 +122,8 @@ class Observation:
     """Whether it was ready before, in the server's present process, at a look of healer's."""
     engines: Mapping[str, EngineSeen] | str = ""
     """The engines by name; or in words why nothing is known of them."""
+    closed: bool = False
+    """Whether its port refuses connections, and it has answered no look at the server's present process."""
 
 
 Detect = Callable[[Observation], str | Unclear | None]
@@ -129,6 +135,8 @@ class StatusCondition(ConditionSpec):
     """A condition of a model, with the function that detects it."""
 
     detect: Detect = lambda _: None
+    starting: bool = False
+    """Whether it is also detected while the server's port refuses connections. Other conditions are not known then."""
 
 
 def _not_available(seen: Observation) -> str | None:
@@ -144,6 +152,15 @@ def _stuck_loading(seen: Observation) -> str | None:
     longest = max(stuck, key=lambda version: stuck[version])
     one = seen.status.version(longest)
     return f"version {longest} has been {one and one.state} for {about(stuck[longest])} ({seen.status})"
+
+
+def never_opened(seen: Observation) -> str | Unclear | None:
+    """Its port has been closed for longer than `loading`. The server opens it when the models that it starts with are loaded."""
+    if not seen.closed:
+        return None
+    if seen.unready <= seen.asked.loading:
+        return Unclear(f"its port has refused connections for {about(seen.unready)}", expected=True)
+    return f"its port has refused connections for {about(seen.unready)}, since healer looks at this process"
 
 
 def _version_failed(seen: Observation) -> str | None:
@@ -162,6 +179,12 @@ def _version_missing(seen: Observation) -> str | None:
 VERSIONED: Mapping[str, StatusCondition] = {
     "ModelNotAvailable": StatusCondition("no version is AVAILABLE, and none is on its way", detect=_not_available),
     "ModelStuckLoading": StatusCondition("a version is on its way for longer than `loading`", detect=_stuck_loading),
+    "ModelStuckStarting": StatusCondition(
+        "its port is closed for longer than `loading`, in a process that was never ready: the models of its start do not load",
+        usual=False,
+        detect=never_opened,
+        starting=True,
+    ),
     "ModelVersionMissing": StatusCondition(
         "the version of the rule is not AVAILABLE", usual=False, of_version=True, detect=_version_missing
     ),

@@ -1,7 +1,8 @@
 """Triton Inference Server: the states of all versions by its repository index, `POST /v2/repository/index`.
 
 Source: docs/protocol/extension_model_repository.md; core/src/model_lifecycle.cc (the reason is "unloaded" where a version was
-unloaded on purpose, else the error of the load) and model.h (READY, UNAVAILABLE, LOADING, UNLOADING).
+unloaded on purpose, else the error of the load) and model.h (READY, UNAVAILABLE, LOADING, UNLOADING); server/src/main.cc (the
+ports are opened when the models of the start are loaded).
 """
 
 import msgspec

@@ -57,8 +57,9 @@ V2 = ModelServer(
     conditions={
         "ModelNotReady": StatusCondition("the model is not ready, and it was in the same process", detect=no_longer_ready),
         "ModelStuckLoading": StatusCondition(
-            "the model is not ready for longer than `loading`, in a process in which it has not been ready yet",
+            "the model is not ready, or the port is closed, for longer than `loading`, in a process in which it was never ready",
             detect=stuck_starting,
+            starting=True,
         ),
     },
     timeout=5.0,

@@ -3,7 +3,8 @@
 Source: vllm/entrypoints/serve/instrumentator/health.py (503 with an empty body, on EngineDeadError alone), v1/metrics/loggers.py,
 v1/engine/async_llm.py. A step without an output, as in the prefill of a long prompt, does not count in
 `vllm:iteration_tokens_total_count`. But the scheduler sends its gauges with every step (v1/core/sched/scheduler.py), so that the
-usage of the KV cache grows with it. Requests that wait are no sign: the queue grows while the engine hangs.
+usage of the KV cache grows with it. Requests that wait are no sign: the queue grows while the engine hangs. The port is bound
+before the engine is up, and nothing listens at it until then (entrypoints/openai/api_server.py): connections are refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from prometheus_client.samples import Sample
 from healer.model_servers.base import ModelServer
 from healer.model_servers.engines import STALLED
 from healer.model_servers.heartbeat import Beat, Heartbeat, by_engine
-from healer.model_servers.status import ModelStatus, Observation, StatusCondition, StatusError
+from healer.model_servers.status import ModelStatus, Observation, StatusCondition, StatusError, never_opened
 
 _RUNNING = "vllm:num_requests_running"
 _STEPS = "vllm:iteration_tokens_total_count"
@@ -77,7 +78,14 @@ VLLM = ModelServer(
     conditions={
         "EngineDead": StatusCondition("`GET /health` answers 503: the engine's process has ended", detect=_dead),
         "EngineStalled": STALLED,
+        "EngineStuckStarting": StatusCondition(
+            "its port is closed for longer than `loading`, in a process that was never ready: the engine does not come up",
+            usual=False,
+            detect=never_opened,
+            starting=True,
+        ),
     },
     timeout=5.0,
+    loading=1800.0,
     heartbeat=Heartbeat(frozenset({_RUNNING, _SLEEP, *_MARKS}), read, "/is_paused", paused),
 )

@@ -356,7 +356,8 @@ class ServedModel(Model):
     every: Every = 30.0
     """Time between two requests to a pod."""
     loading: Annotated[Duration, Field(gt=0)] = 300.0
-    """ModelStuckLoading, EngineStuckStarting: it is loading for longer. The default is that of the server `tensorflow`."""
+    """ModelStuckLoading, ModelStuckStarting, EngineStuckStarting: it is loading for longer. The default is that of the server
+    `tensorflow`."""
     stalled: Annotated[Duration, Field(gt=0)] = 120.0
     """EngineStalled, EngineUnhealthy: the engine does nothing for longer, at two looks or more."""
 

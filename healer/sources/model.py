@@ -1,10 +1,11 @@
 """The model servers' status -> signals: the conditions that the server in each pod reports of a model.
 
-A server that does not answer, or not as its kind does, is UNKNOWN: what fires goes on firing, and nothing new fires.
+A server that does not answer, or not as its kind does, is UNKNOWN: what fires goes on firing, and nothing new fires. But a
+server opens its port when its models are loaded: one that refuses the connection, and was never ready, is starting.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -17,13 +18,23 @@ from healer.model_servers.asking import Look, look_each
 from healer.model_servers.base import ModelServer
 from healer.model_servers.heartbeat import Beats, Standstill, followed
 from healer.model_servers.registry import SERVERS
-from healer.model_servers.status import LOADING, EngineSeen, ModelStatus, Observation, StatusError, Unclear
+from healer.model_servers.status import (
+    LOADING,
+    ConnectionRefused,
+    EngineSeen,
+    ModelStatus,
+    Observation,
+    StatusCondition,
+    StatusError,
+    Unclear,
+)
 from healer.rules.probe import ServedModel
 from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import MODEL
 from healer.sources.base import Asked, Probe, SourceContext
 from healer.turns import in_turns
 
+_CLOSED = ModelStatus(ready=False, text="its port refuses connections")
 _PODS_AT_ONCE = 500
 """Pods whose scope is compared before the loop is yielded: about half a millisecond."""
 
@@ -40,11 +51,14 @@ class _SeenProcess:
     """Since when it is not ready."""
     served: bool = False
     """Whether it was ready before."""
+    opened: bool = False
+    """Whether it has answered before."""
     engines: dict[str, Standstill] = field(default_factory=dict)
     """Since when its engines are as they are."""
 
     def observed(self, model: ServedModel, status: ModelStatus, beats: Beats | str, now: float) -> Observation:
         """The facts after one more look; `beats` may be the words why there are none."""
+        self.opened = self.opened or status is not _CLOSED
         loading = [one.version for one in status.versions if one.state in LOADING]
         self.loading = {version: self.loading.get(version, now) for version in loading}
         self.unready = None if status.ready else now if self.unready is None else self.unready
@@ -58,6 +72,7 @@ class _SeenProcess:
             0.0 if self.unready is None else now - self.unready,
             self.served,
             beats if isinstance(beats, str) else {name: _seen(engine, now) for name, engine in self.engines.items()},
+            closed=not self.opened,
         )
 
 
@@ -101,12 +116,35 @@ class ModelMemory:
 
         `doubts` has the conditions of which it does not say whether it has them. `beats`: those of its engines, or why not.
         """
+        return self._told(self._of(pod), pod, status, now, beats, self._conditions)
+
+    def refused(self, pod: Pod, now: float) -> list[Signal]:
+        """The signals of a server that does not listen yet. `doubts` has the conditions that need an answer."""
         seen = self._of(pod)
+        starting = {name: condition for name, condition in self._conditions.items() if condition.starting}
+        signals = self._told(seen, pod, _CLOSED, now, "nobody can ask for it", starting)
+        for name in self._conditions.keys() - starting:
+            seen.unclear[name] = Unclear(_CLOSED.text, expected=True)
+        return signals
+
+    @property
+    def _conditions(self) -> Mapping[str, StatusCondition]:
+        return {name: self._server.conditions[name] for name in self.model.conditions}
+
+    def _told(
+        self,
+        seen: _SeenServer,
+        pod: Pod,
+        status: ModelStatus,
+        now: float,
+        beats: Beats | str,
+        conditions: Mapping[str, StatusCondition],
+    ) -> list[Signal]:
         seen.silent = False
         if seen.process.restarts != pod.restarts:
             seen.process = _SeenProcess(pod.restarts)
         observation = seen.process.observed(self.model, status, beats, now)
-        found = {name: self._server.conditions[name].detect(observation) for name in self.model.conditions}
+        found = {name: condition.detect(observation) for name, condition in conditions.items()}
         seen.unclear = {name: said for name, said in found.items() if isinstance(said, Unclear)}
         signals = []
         for condition, reason in found.items():
@@ -195,20 +233,34 @@ class ModelProbe:
             if uid not in hosts and not pod.terminating:
                 why = f"pod/{pod.metadata.name} does not run yet, so that its server cannot be asked"
                 reports.append(Unanswered(self._rule.name, why, self._memory.keys(uid)))
+        misleading = self._misleading(asked, answers)
         for pod in asked:
             answer = answers[pod.metadata.uid]
-            if isinstance(answer, StatusError):
+            if isinstance(answer, ConnectionRefused) and _starts(pod) and self._view.workload_uid(pod) not in misleading:
+                reports += self._memory.refused(pod, now)
+                reports += self._memory.doubts(pod)[0]
+            elif isinstance(answer, StatusError):
                 reports.append(Unanswered(self._rule.name, str(answer), self._memory.keys(pod.metadata.uid)))
                 if self._memory.unanswered(pod):
                     self._say(pod, str(answer))
-                continue
-            reports += self._memory.answered(pod, answer.status, now, answer.beats or "")
-            doubts, news = self._memory.doubts(pod)
-            reports += doubts
-            if news:
-                self._say(pod, news)
+            else:
+                reports += self._memory.answered(pod, answer.status, now, answer.beats or "")
+                doubts, news = self._memory.doubts(pod)
+                reports += doubts
+                if news:
+                    self._say(pod, news)
         reports.append(Answered(self._rule.name, frozenset().union(*map(self._memory.keys, covered))))
         return reports
+
+    def _misleading(self, asked: Iterable[Pod], answers: Mapping[str, Look | StatusError]) -> set[str]:
+        """The workloads, by uid, of which a refusal says nothing: ready pods refuse as well, and none answers. The rule names a
+        port that they do not have, or the network rejects what healer sends."""
+
+        def owners(kind: type[Look | ConnectionRefused]) -> set[str]:
+            return {self._view.workload_uid(pod) for pod in asked if pod.ready and isinstance(answers[pod.metadata.uid], kind)}
+
+        refusing = owners(ConnectionRefused)
+        return refusing and refusing - owners(Look)
 
     async def _look(self, hosts: dict[str, str]) -> dict[str, Look | StatusError]:
         model, conditions = self._model, self._server.conditions
@@ -225,6 +277,13 @@ class ModelProbe:
             if self._rule.scope_covers(pod.metadata.namespace, pod.metadata.labels):
                 covered[pod.metadata.uid] = pod
         return covered
+
+
+def _starts(pod: Pod) -> bool:
+    """Whether its containers run, and were never ready since they do."""
+    statuses = pod.status.container_statuses
+    runs = bool(statuses) and all(each.state.running is not None for each in statuses)
+    return runs and not pod.ready and not pod.was_ready
 
 
 def _probe(context: SourceContext, rule: BoundRule) -> Probe:

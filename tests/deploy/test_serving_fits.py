@@ -11,7 +11,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.model_servers.tensorflow_serving.server import TENSORFLOW_SERVING
+from healer.rules.triggers import MODEL
 from healer.workloads.registry import WORKLOADS
 from tests.deploy.rendered import ROOT, SERVING, overlay
 from tests.docs.metrics import declared
@@ -44,6 +46,16 @@ def _pod(name: str, deployment: str) -> Manifest:
 
 
 # -- the rule packs ----------------------------------------------------------------------------------------------------
+
+
+def test_the_kubelet_leaves_healer_the_time_to_call_a_start_stuck() -> None:
+    """A restart by the startup probe begins another process, and the time of the one before counts no more. healer counts from
+    its first look, and may see the end of `loading` a look late."""
+    (container,) = _pod("httproute", "tensorflow-serving-v1")["spec"]["containers"]
+    startup = container["startupProbe"]
+    rules = load_rules([ROOT / "rules" / "models" / "tensorflow-serving.yaml"], vocabulary()).rules
+    (model,) = [found for each in rules if (found := each.rule.when.get(MODEL)) and "ModelStuckStarting" in found.conditions]
+    assert startup["periodSeconds"] * startup["failureThreshold"] > model.loading + 2 * model.every
 
 
 @pytest.mark.parametrize(

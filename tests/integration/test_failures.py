@@ -357,7 +357,7 @@ async def test_a_retired_rank_that_is_not_ready_is_asked_about_and_not_taken(lab
     """Prometheus calls it down, and Kubernetes not ready where the probe asks another path than /health."""
     retired, *_ = names = await serve(lab, name="vllm", min_available=None)
     await lab.behave("production", retired, "manual")
-    lab.api.modify(POD, "production", retired, _retire, subresource="status")
+    lab.api.modify(POD, "production", retired, retire, subresource="status")
     async with daemon(lab, tmp_path, pack("vllm.yaml")) as healer:
         await healer.post(alert("VllmDown", pod=retired))
         await healer.decisions.until(lambda each: (each.rule, each.reason.code) == ("vllm/down", "ConditionUnmet"))
@@ -366,7 +366,7 @@ async def test_a_retired_rank_that_is_not_ready_is_asked_about_and_not_taken(lab
     assert (evictions(lab), list(pods(lab))) == ([], names)
 
 
-def _retire(pod: Object) -> None:
+def retire(pod: Object) -> None:
     """It was ready for an hour, and is not."""
     pod["status"]["containerStatuses"][0] |= {"ready": False, "state": {"running": {"startedAt": timestamp(-3600)}}}
     ready = condition(pod, "Ready")

@@ -10,17 +10,18 @@ from aiohttp import web
 
 from healer.actions.pin_model_version import PinModelVersionParams
 from healer.lab import Lab, serving
+from healer.lab.kinds import POD
 from healer.lab.objects import is_ready
 from healer.model.incident import State
 from healer.model_servers.tensorflow_serving.config import find
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Step
-from tests.integration.test_failures import daemon, pack
+from tests.integration.test_failures import daemon, pack, retire
 from tests.integration.world import NAMESPACE, evictions, pods, rule, serve, serves
 from tests.seams.house import house
 from tests.support.model_servers import MODEL, Answer, Engine, Readiness, Repository, Servers, model_servers
 from tests.support.processes import PATIENCE
-from tests.support.tensorflow_serving import status_servers
+from tests.support.tensorflow_serving import status, status_servers
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
@@ -240,6 +241,46 @@ async def test_a_server_that_does_not_come_up_is_evicted_after_that_long_and_not
     assert evictions(lab) == [sick]
     assert healed.rule == "test/late"
     assert {incident.rule for incident in healer.told.incidents.values()} == {"test/late"}
+
+
+@pytest.mark.parametrize(
+    ("server", "condition", "ready"),
+    [
+        ("tensorflow", "ModelStuckStarting", lambda request: status(request, (1, "AVAILABLE"))),
+        ("triton", "ModelStuckStarting", Repository(("1", "READY", "")).triton),
+        ("vllm", "EngineStuckStarting", Engine().vllm),
+    ],
+)
+async def test_a_server_that_opens_no_port_is_evicted_and_one_that_is_ready_was_or_is_slow_is_not(
+    lab: Lab, tmp_path: Path, server: str, condition: str, ready: Answer
+) -> None:
+    """Nothing listens at three of four pods. Kubernetes calls one ready, and called another one so. The same three seconds are
+    too long for the one rule, and no time for the other, which only tells."""
+    places = [f"127.0.1.{number}" for number in range(1, 6)]
+    async with model_servers(*places) as servers:
+        servers.says |= dict.fromkeys(places, ready)
+        await lab.apply(serving(replicas=4, addresses=places, min_available=None, behaviour="hang"))
+        await lab.wait_for(lambda lab: sum("podIP" in pod["status"] for pod in pods(lab).values()) == 4, PATIENCE)
+        stuck, probed, served, well = pods(lab)
+        for name in (probed, served, well):
+            await lab.behave(NAMESPACE, name, "ok")
+        await lab.wait_for(lambda lab: sum(map(is_ready, pods(lab).values())) == 3, PATIENCE)
+        await lab.behave(NAMESPACE, served, "manual")
+        lab.api.modify(POD, NAMESPACE, served, retire, subresource="status")
+        await servers.close(*(str(pods(lab)[name]["status"]["podIP"]) for name in (stuck, probed, served)))
+        rules = (
+            rule("late", when=when(servers, server, conditions=[condition], loading="3s")),
+            rule("in-time", when=when(servers, server, conditions=[condition], loading="20m"), heal=[{"page": {}}]),
+        )
+        async with house(lab, tmp_path, *rules) as healer:
+            await lab.wait_for(replaced(stuck), PATIENCE)
+            (successor,) = pods(lab).keys() - {stuck, probed, served, well}
+            for name in (successor, served):
+                await lab.behave(NAMESPACE, name, "ok")
+            healed = await healer.told.until(State.HEALED)
+    assert evictions(lab) == [stuck]
+    assert {incident.rule for incident in healer.told.incidents.values()} == {healed.rule} == {"test/late"}
+    assert any("its port has refused connections for" in entry.reason.text for entry in healed.history)
 
 
 async def test_a_version_of_tensorflow_serving_that_fails_is_pinned_away_and_no_pod_is_taken(lab: Lab, tmp_path: Path) -> None:

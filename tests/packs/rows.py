@@ -256,17 +256,19 @@ def _workloads() -> Iterator[Row]:
 
 
 def _models() -> Iterator[Row]:
-    for pack, loads in (("models-tensorflow-serving", "stuck-loading"), ("models-triton", "stuck-loading")):
-        rule = f"{pack}/{loads}"
-        serves = instead("it still serves another version", asked("ModelStuckLoading"), UNMET)
-        then = ("pinModelVersion", "page") if pack == "models-tensorflow-serving" else ("page",)
-        yield replace(evicts(rule, asked("ModelStuckLoading", ready=False), STORM, serves), then=then)
-        rule = f"{pack}/not-available"
-        yield evicts(rule, asked("ModelNotAvailable"), STORM, SHORT, LAST)
+    loading, starting = (asked(condition, ready=False) for condition in ("ModelStuckLoading", "ModelStuckStarting"))
+    serves = instead("it still serves another version", asked("ModelStuckLoading"), UNMET)
+    tensorflow, triton = "models-tensorflow-serving", "models-triton"
+    yield replace(evicts(f"{tensorflow}/stuck-loading", loading, STORM, serves), then=("pinModelVersion", "page"))
+    # A server that starts looks at the file no more: the pin needs a new pod.
+    yield replace(evicts(f"{tensorflow}/stuck-starting", starting, STORM), then=("pinModelVersion", "evict", "page"))
+    yield by(evicts(f"{triton}/stuck-loading", loading, STORM, serves), starting)
+    for pack in (tensorflow, triton):
+        yield evicts(f"{pack}/not-available", asked("ModelNotAvailable"), STORM, SHORT, LAST)
     for rule, condition in (("version-failed", "ModelVersionFailed"), ("version-missing", "ModelVersionMissing")):
-        rule = f"models-tensorflow-serving/{rule}"
+        rule = f"{tensorflow}/{rule}"
         yield asks(rule, asked(condition), "pinModelVersion", SHORT)
-    rule = "models-triton/version-failed"
+    rule = f"{triton}/version-failed"
     yield pages(rule, asked("ModelVersionFailed"), SHORT)
     for rule, condition, *more in (
         ("models-kserve/model-not-ready", "ModelNotReady", SHORT),

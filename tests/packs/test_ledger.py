@@ -48,6 +48,7 @@ _VERSION = (
     "test_model_servers::test_a_version_that_triton_has_not_is_healed_where_it_is_wanted_and_one_that_others_have_is_no_reason"
 )
 _LATE = "test_model_servers::test_a_server_that_does_not_come_up_is_evicted_after_that_long_and_not_before"
+_SHUT = "test_model_servers::test_a_server_that_opens_no_port_is_evicted_and_one_that_is_ready_was_or_is_slow_is_not"
 _GROUPS, _KINDS, _CUSTOM = "test_groups", "test_workload_kinds", "test_custom_kinds"
 ELSEWHERE: dict[str, dict[str, tuple[str, str]]] = {
     "workload kind": {
@@ -75,6 +76,7 @@ ELSEWHERE: dict[str, dict[str, tuple[str, str]]] = {
     "condition of a model": {
         "triton ModelVersionMissing": (_VERSION, _VERSION),
         "sglang EngineStuckStarting": (_LATE, _LATE),
+        "vllm EngineStuckStarting": (_SHUT, _SHUT),
     },
     "action": {
         "restart": (

@@ -108,7 +108,7 @@ LOADED = parse("20m")
 DOWNLOADED = parse("1h")
 """As long a download of weights may show no progress before its pod is taken."""
 ON_ITS_WAY = {"NotStarting", "NotReady", "ImagePullBackOff", "ErrImagePull", "Unschedulable"}
-LOADING = {"ModelStuckLoading", "EngineStuckStarting"}
+LOADING = {"ModelStuckLoading", "ModelStuckStarting", "EngineStuckStarting"}
 UP_LATE = [bound for bound in EVERY if {*bound.rule.when.names} & (ON_ITS_WAY | LOADING | {"ModelVersionMissing"})]
 
 

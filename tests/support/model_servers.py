@@ -16,13 +16,35 @@ Answer = Callable[[web.Request], web.StreamResponse]
 
 
 class Servers:
-    """What each address answers; one of which nothing is said answers 404. `asked` has "METHOD path" of each request."""
+    """What each address answers; one of which nothing is said answers 404. `asked` has "METHOD path" of each request.
 
-    def __init__(self) -> None:
+    At an address that was closed nothing listens, and connections are refused, as those to a server that loads its models.
+    """
+
+    def __init__(self, runner: web.AppRunner) -> None:
+        self._runner = runner
+        self._listening: dict[str, web.TCPSite] = {}
         self.port = 0
         self.says: dict[str, Answer] = {}
         self.asked: list[str] = []
         self._changed = asyncio.Condition()
+
+    async def open(self, *addresses: str) -> None:
+        """Listen at these addresses, where nothing does."""
+        for address in addresses:
+            site = self._listening[address] = web.TCPSite(self._runner, address, self.port)
+            await site.start()
+            self.port = self.port or self._runner.addresses[0][1]
+
+    async def close(self, *addresses: str) -> None:
+        """Listen at these addresses no longer."""
+        for address in addresses:
+            await self._listening.pop(address).stop()
+
+    @property
+    def listening(self) -> set[str]:
+        """The addresses that are not closed."""
+        return set(self._listening)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         assert request.transport is not None
@@ -48,15 +70,13 @@ class Servers:
 @asynccontextmanager
 async def model_servers(*addresses: str) -> AsyncIterator[Servers]:
     """Servers on these addresses of 127.0.0.0/8, on one free port of them all."""
-    servers = Servers()
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", servers.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    servers = Servers(runner)
+    app.router.add_route("*", "/{path:.*}", servers.answer)
     await runner.setup()
     try:
-        for address in addresses:
-            await web.TCPSite(runner, address, servers.port).start()
-            servers.port = servers.port or runner.addresses[0][1]
+        await servers.open(*addresses)
         yield servers
     finally:
         await runner.cleanup()

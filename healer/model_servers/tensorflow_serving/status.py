@@ -1,6 +1,8 @@
 """TensorFlow Serving's answer about a model: `GET /v1/models/NAME`.
 
-Source: tensorflow_serving/apis/get_model_status.proto, g3doc/api_rest.md, model_servers/get_model_status_impl.cc.
+Source: tensorflow_serving/apis/get_model_status.proto, g3doc/api_rest.md, model_servers/get_model_status_impl.cc;
+model_servers/server.cc and core/servable_state_monitor.cc (the ports are opened when each model of the file has a version that is
+AVAILABLE; where the first one to end its load has failed, the server ends).
 """
 
 from urllib.parse import quote

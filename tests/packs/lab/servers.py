@@ -1,6 +1,6 @@
 """The model servers of a scene: what the server in each of its pods answers, well or ill."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -72,6 +72,10 @@ _OF_FILE = {("tensorflow", "ModelVersionFailed"), ("tensorflow", "ModelVersionMi
 """What TensorFlow Serving has because of its file."""
 
 
+_CLOSED = {("tensorflow", "ModelStuckStarting"), ("triton", "ModelStuckStarting")}
+"""What shows by a port at which nothing listens."""
+
+
 def addresses(number: int, replicas: int) -> list[str]:
     """Those of the pods of a scene, and as many for the pods that replace them."""
     return [f"127.0.{number + 1}.{each + 1}" for each in range(2 * replicas)]
@@ -83,10 +87,16 @@ def install(scene: Scene, trouble: Trouble) -> None:
     if served is None:
         return
     well = _WELL[served.server]
-    of_file = (served.server, trouble.name) in _OF_FILE
-    ill = partial(_of_file, scene) if of_file else _ILL[served.server, trouble.name](served.name)
+    shown = (served.server, trouble.name)
+    ill = partial(_of_file, scene) if shown in _OF_FILE else _ILL.get(shown, well)(served.name)
+    assert shown in {*_OF_FILE, *_ILL, *_CLOSED}
     for address in scene.addresses:
         scene.stage.servers.says[address] = partial(_answer, scene, address, well(served.name), ill)
+
+
+async def close(scene: Scene, pods: Iterable[str]) -> None:
+    """The servers of these pods do not listen yet."""
+    await scene.stage.servers.close(*(str(scene.pods()[pod]["status"]["podIP"]) for pod in pods))
 
 
 def _of_file(scene: Scene, request: web.Request) -> web.StreamResponse:
@@ -106,4 +116,4 @@ async def looked_at(scene: Scene) -> None:
     served = scene.ruling.when.get(MODEL)
     if served is not None:
         found = [str(pod["status"]["podIP"]) for pod in scene.pods().values()]
-        await scene.stage.servers.looks(2, LOOKED_AT[served.server], *found)
+        await scene.stage.servers.looks(2, LOOKED_AT[served.server], *scene.stage.servers.listening.intersection(found))

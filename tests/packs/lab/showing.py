@@ -8,7 +8,7 @@ from healer.lab.kinds import POD
 from healer.lab.objects import Object, condition, labels_of, timestamp
 from tests.packs.lab.controllers import BEGIN, END, NEW, report
 from tests.packs.lab.scene import Scene
-from tests.packs.lab.servers import install, looked_at
+from tests.packs.lab.servers import close, install, looked_at
 from tests.packs.troubles import Symptom, Trouble
 from tests.support.healer import alert
 from tests.support.processes import PATIENCE
@@ -26,12 +26,16 @@ _BORN = {
     Symptom.KILLED_FETCHING: "initializing",
 }
 _BEHAVIOURS = {Symptom.CRASHING: "crash", Symptom.OUT_OF_MEMORY: "oom", Symptom.UNREADY: "hang"}
+STARTING = "ModelStuckStarting"
+"""The condition of a pod that was never ready and whose server does not listen."""
 _FIRST = {Symptom.CRASHING: "Error", Symptom.OUT_OF_MEMORY: "OOMKilled"}
 """How a container ends whose first end is all that happens."""
 
 
 def born_with(trouble: Trouble) -> str:
     """The behaviour with which sick pods begin; "" when they were well before."""
+    if trouble.name == STARTING:
+        return "hang"
     return _WAITING[trouble.name] if trouble.symptom is Symptom.WAITING else _BORN.get(trouble.symptom, "")
 
 
@@ -43,6 +47,8 @@ async def prepare(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
             await _fetch_again(scene, pod)
     elif trouble.revisions > 1:
         await _halfway(scene)
+    elif trouble.name == STARTING:
+        await close(scene, pods)
     elif trouble.name == "ModelStuckLoading":  # what has been ready in its process does not load any more
         scene.ill.update(pods)
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from healer.model_servers.asking import ask, ask_each
-from healer.model_servers.status import ModelStatus, StatusError, VersionState, VersionStatus
+from healer.model_servers.status import ConnectionRefused, ModelStatus, StatusError, VersionState, VersionStatus
 from healer.model_servers.tensorflow_serving.server import TENSORFLOW_SERVING
 from healer.model_servers.tensorflow_serving.status import parse
 from tests.support.tensorflow_serving import status_servers
@@ -89,8 +89,30 @@ async def test_a_server_is_asked() -> None:
 async def test_nobody_there() -> None:
     async with status_servers("127.0.0.1") as servers, aiohttp.ClientSession() as session:
         port = servers.port
-        with pytest.raises(StatusError, match=r"no answer: .*127\.0\.0\.9"):
+        with pytest.raises(ConnectionRefused, match=r"no answer: .*127\.0\.0\.9"):
             await ask(session, TENSORFLOW_SERVING, "127.0.0.9", port, "m")
+
+
+async def test_a_connection_that_breaks_was_not_refused() -> None:
+    """Somebody listens: it is another failure, of which nothing follows."""
+
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async with await asyncio.start_server(reset, "127.0.0.1", 0) as server, aiohttp.ClientSession() as session:
+        with pytest.raises(StatusError) as error:
+            await ask(session, TENSORFLOW_SERVING, "127.0.0.1", server.sockets[0].getsockname()[1], "m")
+    assert type(error.value) is StatusError
+
+
+async def test_a_proxy_that_tells_of_a_refusal_has_not_refused() -> None:
+    """A sidecar's 503: it may be the server's port, or another hop."""
+    text = "upstream connect error or disconnect/reset before headers. delayed connect error: Connection refused"
+    async with status_servers("127.0.0.1") as servers, aiohttp.ClientSession() as session:
+        servers.say("127.0.0.1", raw=web.Response(status=503, text=text))
+        with pytest.raises(StatusError) as error:
+            await ask(session, TENSORFLOW_SERVING, "127.0.0.1", servers.port, "m")
+    assert type(error.value) is StatusError
 
 
 async def test_one_that_never_answers_is_given_up() -> None:

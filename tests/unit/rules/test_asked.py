@@ -181,7 +181,7 @@ CASES = {
         "name: ranker, conditions: [ModelNotAvailable, ServerUnhealthy]",
         9,
         "conditions 'ServerUnhealthy' is not known",
-        "one of ModelNotAvailable, ModelStuckLoading, ModelVersionMissing",
+        "one of ModelNotAvailable, ModelStuckLoading, ModelStuckStarting, ModelVersionMissing",
     ),
     "outliers of a Deployment": (
         QUERY,
