@@ -28,8 +28,8 @@ from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, State
 from healer.model_servers.vllm import VLLM
 from healer.rules.pod_detectors import PodsSettings
-from healer.rules.probe import ServedModel
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
+from healer.rules.served_model import ServedModel
 from healer.rules.triggers import MODEL
 from healer.settings import Isolated, Settings
 from healer.settings.http import HttpSettings

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from healer.model.duration import about
-from healer.rules.probe import ServedModel
+from healer.rules.served_model import ServedModel
 from healer.rules.vocabulary import ConditionSpec
 
 _SHOWN = 5

@@ -23,8 +23,9 @@ from healer.rules.named_workload import NamedWorkload
 from healer.rules.node_conditions import NodeConditionText
 from healer.rules.pod_conditions import PodConditionName
 from healer.rules.positions import Path
-from healer.rules.probe import BAD_CANARY, QUERY_SIGNAL, UNKNOWN_VERDICT, Canary, Query, ServedModel
+from healer.rules.probe import BAD_CANARY, QUERY_SIGNAL, UNKNOWN_VERDICT, Canary, Query
 from healer.rules.promql import surprises, unfamiliar
+from healer.rules.served_model import ServedModel
 from healer.rules.workload_conditions import WorkloadConditionName
 from healer.rules.xid import xid_class, xid_of
 

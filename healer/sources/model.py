@@ -28,8 +28,8 @@ from healer.model_servers.status import (
     StatusError,
     Unclear,
 )
-from healer.rules.probe import ServedModel
 from healer.rules.rulebook import BoundRule
+from healer.rules.served_model import ServedModel
 from healer.rules.triggers import MODEL
 from healer.sources.base import Asked, Probe, SourceContext
 from healer.turns import in_turns

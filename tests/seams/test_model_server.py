@@ -14,8 +14,8 @@ from healer.model_servers.asking import ask
 from healer.model_servers.registry import SERVERS
 from healer.model_servers.status import ModelStatus, Observation
 from healer.rules.loading import load
-from healer.rules.probe import ServedModel
 from healer.rules.reference import tables
+from healer.rules.served_model import ServedModel
 from tests.integration.world import evictions, pods, rule, ruleset, serve
 from tests.seams.health_server import HEALTH_SERVER
 from tests.seams.house import house

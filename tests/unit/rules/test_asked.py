@@ -6,7 +6,8 @@ from healer.daemon.rulefiles import vocabulary
 from healer.model_servers.registry import SERVERS
 from healer.rules.loading import load
 from healer.rules.positions import Problem
-from healer.rules.probe import RouteRef, ServedModel
+from healer.rules.probe import RouteRef
+from healer.rules.served_model import ServedModel
 
 CANARY = """\
 apiVersion: healer.dev/v1alpha1
