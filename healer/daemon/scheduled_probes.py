@@ -15,6 +15,7 @@ from healer.model.effects import Decision, Verb
 from healer.model.incident import Reason
 from healer.model.signal import Report, Signal
 from healer.model.view import View
+from healer.model_servers.asking import TokenSlots
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
 from healer.settings import Settings
@@ -24,6 +25,8 @@ from healer.sources.prometheus.client import connect
 
 _SERVERS_AT_ONCE = 16
 """Model servers that are asked at the same time."""
+_TOKENS_AT_ONCE = 8
+"""Idle engines that generate a token for healer at the same time."""
 _RULES_NAMED = 5
 """Rules that a log line names."""
 
@@ -65,6 +68,7 @@ class ScheduledProbes:
             clock=clock,
             prometheus=self._prometheus,
             server_slots=asyncio.Semaphore(_SERVERS_AT_ONCE),
+            token_slots=TokenSlots(_TOKENS_AT_ONCE),
             report=report,
             firing=firing,
             shifts=shifts,

@@ -63,6 +63,17 @@ class VersionsFile(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """A request, by POST, that has an idle engine generate one token. 200 is the answer to one that was generated."""
+
+    path: str
+    body: Callable[[str], Mapping[str, object]]
+    """What is posted as JSON, by the model's name."""
+    rank_header: str
+    """The header that names the engine that is to answer, where a server has several."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelServer:
     """A model server. `path` returns the path of the request for a model's status. `parse` reads the answer: it takes the model,
     the HTTP status and the body, and raises StatusError. An answer may be about other models as well."""
@@ -84,10 +95,20 @@ class ModelServer:
     """Seconds that a version may load, unless a rule says otherwise."""
     heartbeat: Heartbeat | None = None
     """How its engines are seen to move; None for a server that has none, and so no condition of theirs."""
+    token: TokenRequest | None = None
+    """How an idle engine is asked for a token; None for a server that has no need of it, or no such request."""
     file: VersionsFile | None = None
     """The file by which versions are pinned; None for a server whose versions cannot be pinned."""
 
     @property
     def spec(self) -> ServerSpec:
         """Its declaration, which rules are checked against."""
-        return ServerSpec(self.name, self.title, f"{self.method} {self.path('NAME')}", self.port, self.conditions, self.loading)
+        return ServerSpec(
+            self.name,
+            self.title,
+            f"{self.method} {self.path('NAME')}",
+            self.port,
+            self.conditions,
+            self.loading,
+            token_request="" if self.token is None else f"POST {self.token.path}",
+        )

@@ -1,7 +1,7 @@
 """The conditions of inference engines: they are dead, stand still, or do not come up."""
 
 from healer.model.duration import about
-from healer.model_servers.status import Observation, StatusCondition, Unclear
+from healer.model_servers.status import EngineSeen, Observation, StatusCondition, Unclear
 
 ONCE = "one look is not enough to say whether it moves"
 
@@ -9,20 +9,52 @@ ONCE = "one look is not enough to say whether it moves"
 def stalled(seen: Observation) -> str | Unclear | None:
     """An engine with requests in work that has done nothing for longer than the rule's `stalled`.
 
-    An engine is well only when it was seen to move, or has nothing to do. One that stands still for less is unclear: it may have
-    begun before healer was restarted.
+    An engine is well only when it was seen to move, or has nothing to do and is not asked for tokens. One that stands still for
+    less is unclear: it may have begun before healer was restarted.
     """
     if isinstance(seen.engines, str):
         return Unclear(seen.engines)
     waiting: list[str] = []
+    told: list[str] = []
     for name, engine in seen.engines.items():
         if not engine.busy:
+            said = _mute(name, engine, seen)
+            if isinstance(said, str):
+                return said
+            if said is not None:
+                (waiting if said.expected else told).append(said.why)
             continue
         if engine.still > seen.asked.stalled:
             return f"{name} has requests in work and has made no step for {about(engine.still)} ({seen.status})"
         if engine.still or not engine.moved:
             waiting.append(f"{name}: " + (f"no step for {about(engine.still)}" if engine.still else ONCE))
-    return Unclear("; ".join(waiting), expected=True) if waiting else None
+    return Unclear("; ".join(told or waiting), expected=not told) if told or waiting else None
+
+
+def _mute(name: str, engine: EngineSeen, seen: Observation) -> str | Unclear | None:
+    """An engine with nothing in work that leaves requests for a token unanswered, where the rule has it asked for them.
+
+    One that was not seen to make a step yet is unclear until it is asked: it may hang since before healer was restarted.
+    """
+    generate, tokens = seen.asked.generate, engine.tokens
+    if generate is None or not engine.awake:
+        return None
+    if not engine.waits:
+        return Unclear(f"{name} is not asked for a token: its metrics do not say how many requests wait")
+    if tokens is None:
+        return None if engine.moved else Unclear(f"{name} was not asked for a token yet", expected=True)
+    if tokens.refused:
+        return Unclear(f"{name} brings no token: {tokens.refused}")
+    if tokens.misses == 0:
+        return Unclear(f"{name} answers a request for a token, and its metrics show no step")
+    missed = f"{name} has left {tokens.misses} requests for one token unanswered, each for {about(generate.within)}"
+    if tokens.misses < generate.misses or engine.still <= seen.asked.stalled:
+        return Unclear(missed, expected=True)
+    if not seen.tokens_come:
+        return Unclear(f"{missed}; but no server of the rule has answered such a request since healer asks")
+    if seen.suspects and tokens.misses == generate.misses:  # signs that begin together are to be seen together
+        return Unclear(f"{missed}; as many as {seen.suspects} other pods may have the same", expected=True)
+    return f"{missed}, and has made no step for {about(engine.still)} ({seen.status})"
 
 
 def unhealthy(seen: Observation) -> str | Unclear | None:

@@ -6,7 +6,7 @@ A server answers its health check from another process than the engine's, so tha
 import asyncio
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from math import isfinite
 
@@ -32,11 +32,18 @@ class Beat:
     """Values of which at least one changes with every step of the engine, and none without one."""
     awake: bool = True
     """Whether it is to serve: it was not put to sleep."""
+    waiting: float | None = field(default=None, compare=False)
+    """Requests that wait for the engine; None where its metrics do not say. They grow while it hangs, and so are no mark."""
 
     @property
     def busy(self) -> bool:
         """Whether it has to move."""
         return self.awake and self.running > 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is known to have nothing to do, and could have."""
+        return self.awake and self.running == 0 and self.waiting == 0
 
 
 Beats = Mapping[str, Beat]

@@ -96,6 +96,20 @@ class Unclear:
 
 
 @dataclass(frozen=True, slots=True)
+class TokensAsked:
+    """What the requests for one token to an idle engine have shown."""
+
+    at: float
+    """When the last one was sent (epoch, s)."""
+    vain: int
+    """So many in a row brought no token."""
+    misses: int
+    """So many in a row were not answered in time, while the engine made no step."""
+    refused: str
+    """Why the last one brought no token although it was answered, in words; "" otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSeen:
     """One engine of a server, as several looks have shown it."""
 
@@ -105,6 +119,12 @@ class EngineSeen:
     """For how long (s) it has done nothing, at every look."""
     moved: bool
     """Whether it was seen to move in the server's present process."""
+    awake: bool = True
+    """Whether it is to serve: it was not put to sleep."""
+    waits: bool = True
+    """Whether its metrics say how many requests wait."""
+    tokens: TokensAsked | None = None
+    """The requests for a token since its last step; None when there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +144,10 @@ class Observation:
     """The engines by name; or in words why nothing is known of them."""
     closed: bool = False
     """Whether its port refuses connections, and it has answered no look at the server's present process."""
+    tokens_come: bool = False
+    """Whether any server that the rule asks has answered a request for a token by one."""
+    suspects: int = 0
+    """The pods of the rule that have left such requests unanswered, but not yet often enough."""
 
 
 Detect = Callable[[Observation], str | Unclear | None]

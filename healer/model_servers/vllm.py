@@ -5,19 +5,25 @@ v1/engine/async_llm.py. A step without an output, as in the prefill of a long pr
 `vllm:iteration_tokens_total_count`. But the scheduler sends its gauges with every step (v1/core/sched/scheduler.py), so that the
 usage of the KV cache grows with it. Requests that wait are no sign: the queue grows while the engine hangs. The port is bound
 before the engine is up, and nothing listens at it until then (entrypoints/openai/api_server.py): connections are refused.
+
+A hang that begins while it has nothing to do leaves its gauges at zero: only a request shows it. `POST /v1/completions`
+(entrypoints/openai/completion) is cancelled when its connection is closed (with_cancellation in entrypoints/utils.py); the header
+X-data-parallel-rank names the engine (_get_data_parallel_rank).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 from prometheus_client.samples import Sample
 
-from healer.model_servers.base import ModelServer
+from healer.model_servers.base import ModelServer, TokenRequest
 from healer.model_servers.engines import STALLED
 from healer.model_servers.heartbeat import Beat, Heartbeat, by_engine
 from healer.model_servers.status import ModelStatus, Observation, StatusCondition, StatusError, never_opened
 
 _RUNNING = "vllm:num_requests_running"
+_WAITING = "vllm:num_requests_waiting"
 _STEPS = "vllm:iteration_tokens_total_count"
 _SLEEP = "vllm:engine_sleep_state"
 _MARKS = (
@@ -52,7 +58,8 @@ def _beat(engine: str, found: Mapping[str, list[Sample]]) -> Beat:
     running = sum(sample.value for sample in found[_RUNNING])
     asleep = any(sample.labels.get("sleep_state") == "awake" and sample.value == 0 for sample in found.get(_SLEEP, ()))
     marks = (running, *(sample.value for name in _MARKS for sample in found.get(name, ())))
-    return Beat(running, marks, awake=not asleep)
+    waiting = sum(sample.value for sample in found[_WAITING]) if _WAITING in found else None
+    return Beat(running, marks, awake=not asleep, waiting=waiting)
 
 
 def paused(status: int, body: bytes) -> bool:
@@ -63,6 +70,10 @@ def paused(status: int, body: bytes) -> bool:
         return msgspec.json.decode(body, type=_Paused).is_paused
     except msgspec.MsgspecError as error:
         raise StatusError(f"the answer of GET /is_paused is not vLLM's ({error})") from error
+
+
+def _one_token(model: str) -> Mapping[str, object]:
+    return {"model": model, "prompt": "healer", "max_tokens": 1, "temperature": 0}
 
 
 def _dead(seen: Observation) -> str | None:
@@ -77,7 +88,10 @@ VLLM = ModelServer(
     parse=parse,
     conditions={
         "EngineDead": StatusCondition("`GET /health` answers 503: the engine's process has ended", detect=_dead),
-        "EngineStalled": STALLED,
+        "EngineStalled": replace(
+            STALLED,
+            meaning=f"{STALLED.meaning}; with `generate` also: it is idle, and does not generate a token when asked for one",
+        ),
         "EngineStuckStarting": StatusCondition(
             "its port is closed for longer than `loading`, in a process that was never ready: the engine does not come up",
             usual=False,
@@ -87,5 +101,6 @@ VLLM = ModelServer(
     },
     timeout=5.0,
     loading=1800.0,
-    heartbeat=Heartbeat(frozenset({_RUNNING, _SLEEP, *_MARKS}), read, "/is_paused", paused),
+    heartbeat=Heartbeat(frozenset({_RUNNING, _WAITING, _SLEEP, *_MARKS}), read, "/is_paused", paused),
+    token=TokenRequest("/v1/completions", _one_token, rank_header="X-data-parallel-rank"),
 )

@@ -7,7 +7,19 @@ from pydantic import Field, ValidationInfo, model_validator
 from healer.model.duration import Duration, say
 from healer.rules.form import Listed, Model, Text, Whole, fault
 from healer.rules.probe import Every
-from healer.rules.vocabulary import DEFAULT_SERVER, ModelCondition, ServerName, Vocabulary
+from healer.rules.vocabulary import DEFAULT_SERVER, ModelCondition, ServerName, ServerSpec, Vocabulary
+
+
+class Generate(Model):
+    """Asking an idle engine for one token, which finds a hang that begins while the engine has nothing to do."""
+
+    every: Annotated[Duration, Field(ge=10, le=3600)] = 60.0
+    """An engine is asked when it has had nothing to do for so long. After each request in a row that brings no token the pause
+    is twice as long, up to 1h."""
+    within: Annotated[Duration, Field(ge=1, le=300)] = 20.0
+    """A request that is not answered within this is closed, and is a miss."""
+    misses: Annotated[Whole, Field(ge=2, le=10)] = 3
+    """EngineStalled: so many misses in a row, and no step of the engine meanwhile."""
 
 
 class ServedModel(Model):
@@ -30,6 +42,9 @@ class ServedModel(Model):
     `tensorflow`."""
     stalled: Annotated[Duration, Field(gt=0)] = 120.0
     """EngineStalled, EngineUnhealthy: the engine does nothing for longer, at two looks or more."""
+    generate: Generate | None = None
+    """EngineStalled of the server `vllm`: also [ask idle engines for a token](#idle-engines); `generate: {}` takes the defaults.
+    Without it healer sends no such request."""
 
     @model_validator(mode="before")
     @classmethod
@@ -54,7 +69,27 @@ class ServedModel(Model):
             raise fault(f"server {self.server} reports no versions", "delete the line", ("version",))
         if "stalled" in self.model_fields_set and not server.has_heartbeat:
             raise fault(f"the engine of server {self.server} cannot be seen to stand still", "delete the line", ("stalled",))
+        if self.generate is not None:
+            self._asked_for_tokens(self.generate, server)
         if any(name in self.conditions for name in server.of_version) != (self.version is not None):
             names = " or ".join(server.of_version)
             raise fault(f"{names} and version belong together", "give both, or neither", ("version",))
         return self
+
+    def _asked_for_tokens(self, generate: Generate, server: ServerSpec) -> None:
+        """Raises the error of a `generate` that does not fit the rest."""
+        if not server.token_request:
+            raise fault(f"server {self.server} is not asked for tokens", "delete the key", ("generate",))
+        decides = [name for name, condition in server.conditions.items() if condition.by_heartbeat]
+        if not any(name in self.conditions for name in decides):
+            names = " or ".join(decides)
+            raise fault(
+                f"generate is for {names}, which is not among the conditions", f"add {names}, or delete the key", ("generate",)
+            )
+        if generate.within >= self.every:
+            hint = f"make `every` of the model longer, or write generate: {{within: ...}} below {say(self.every)}"
+            raise fault(
+                f"a look may take as long as generate.within ({say(generate.within)}), and every is {say(self.every)}",
+                hint,
+                ("generate",),
+            )

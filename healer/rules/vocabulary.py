@@ -70,6 +70,8 @@ class ServerSpec:
     """What can be wrong with a model there, by the name of the signal."""
     loading: float = 300.0
     """Seconds that a version may load, where a rule says nothing."""
+    token_request: str = ""
+    """What asks an idle engine for a token, as in "POST /v1/completions"; "" where it cannot be asked."""
 
     @property
     def has_heartbeat(self) -> bool:

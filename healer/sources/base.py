@@ -19,6 +19,7 @@ from healer.model.signal import Report, Signal
 from healer.model.target import Target
 from healer.model.verdict import Verdict
 from healer.model.view import View
+from healer.model_servers.asking import TokenSlots
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.triggers import TRIGGERS, Trigger
 from healer.settings import Settings
@@ -66,6 +67,8 @@ class SourceContext:
     """None where the settings name none: then no rule needs it (`healer.sources.prometheus.client.unserved`)."""
     server_slots: asyncio.Semaphore
     """Limits the model servers that are asked at the same time."""
+    token_slots: TokenSlots
+    """Limits those that are asked for a token."""
     report: Callable[[Sequence[Report]], Awaitable[object]]
     """Takes what a source reports; done when it is decided."""
     firing: Callable[[], Sequence[Signal]]

@@ -6,7 +6,7 @@ server opens its port when its models are loaded: one that refuses the connectio
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -14,9 +14,10 @@ from healer.model.kube import Pod
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View, target_of
-from healer.model_servers.asking import Look, look_each
+from healer.model_servers.asking import Look, Tokens, TokenSlots, look_each
 from healer.model_servers.base import ModelServer
-from healer.model_servers.heartbeat import Beats, Standstill, followed
+from healer.model_servers.heartbeat import Beat, Beats, Standstill, followed
+from healer.model_servers.idle import Reply, counted, due, replied
 from healer.model_servers.registry import SERVERS
 from healer.model_servers.status import (
     LOADING,
@@ -26,6 +27,7 @@ from healer.model_servers.status import (
     Observation,
     StatusCondition,
     StatusError,
+    TokensAsked,
     Unclear,
 )
 from healer.rules.rulebook import BoundRule
@@ -55,6 +57,8 @@ class _SeenProcess:
     """Whether it has answered before."""
     engines: dict[str, Standstill] = field(default_factory=dict)
     """Since when its engines are as they are."""
+    tokens: dict[str, TokensAsked] = field(default_factory=dict)
+    """What asking its engines for tokens has shown."""
 
     def observed(self, model: ServedModel, status: ModelStatus, beats: Beats | str, now: float) -> Observation:
         """The facts after one more look; `beats` may be the words why there are none."""
@@ -71,13 +75,19 @@ class _SeenProcess:
             {version: now - since for version, since in self.loading.items()},
             0.0 if self.unready is None else now - self.unready,
             self.served,
-            beats if isinstance(beats, str) else {name: _seen(engine, now) for name, engine in self.engines.items()},
+            beats if isinstance(beats, str) else {name: self._seen(name, beat, now) for name, beat in beats.items()},
             closed=not self.opened,
         )
 
+    def _seen(self, name: str, beat: Beat, now: float) -> EngineSeen:
+        engine = self.engines[name]
+        tokens = counted(self.tokens.get(name), engine)
+        return EngineSeen(beat.busy, now - engine.since, engine.moved, beat.awake, beat.waiting is not None, tokens)
 
-def _seen(engine: Standstill, now: float) -> EngineSeen:
-    return EngineSeen(engine.beat.busy, now - engine.since, engine.moved)
+    def misses(self) -> int:
+        """So many requests for a token were not answered in a row: the most of its engines."""
+        found = (counted(one, self.engines[name]) for name, one in self.tokens.items() if name in self.engines)
+        return max((one.misses for one in found if one is not None), default=0)
 
 
 @dataclass(slots=True)
@@ -110,13 +120,45 @@ class ModelMemory:
         self._server = server
         self.model = model
         self._pods: dict[str, _SeenServer] = {}
+        self._tokens_come = False
+        self._suspects: set[str] = set()
+        """The pods that have left requests for a token unanswered, and not as often as the rule asks for, by uid."""
+        self._suspected = 0
+        """So many they were when the look began: what is decided of a pod does not depend on the order of the pods."""
 
-    def answered(self, pod: Pod, status: ModelStatus, now: float, beats: Beats | str = "nobody asked for it") -> list[Signal]:
+    def look_begins(self) -> None:
+        """Note that all pods are looked at once more."""
+        self._suspected = len(self._suspects)
+
+    def due(self, pod: Pod, beats: Beats, now: float) -> str | None:
+        """The engine of the pod that is to be asked for a token, when its server has just shown these beats; None: none is."""
+        seen = self._pods.get(pod.metadata.uid)
+        generate = self.model.generate
+        if generate is None or seen is None or seen.process.restarts != pod.restarts:
+            return None
+        return due(generate, beats, seen.process.engines, seen.process.tokens, now)
+
+    def answered(
+        self,
+        pod: Pod,
+        status: ModelStatus,
+        now: float,
+        beats: Beats | str = "nobody asked for it",
+        reply: Reply | None = None,
+    ) -> list[Signal]:
         """The signals of a server's answer: each condition that it has, every time; one that it has no longer, once.
 
         `doubts` has the conditions of which it does not say whether it has them. `beats`: those of its engines, or why not.
+        `reply`: of the engine that was asked for a token after that. It is evidence at the next look, which shows whether the
+        engine has made a step meanwhile.
         """
-        return self._told(self._of(pod), pod, status, now, beats, self._conditions)
+        seen = self._of(pod)
+        signals = self._told(seen, pod, status, now, beats, self._conditions)
+        if reply is not None:
+            seen.process.tokens = replied(seen.process.tokens, reply, seen.process.engines, now)
+            self._tokens_come = self._tokens_come or reply.token
+        self._suspect(pod, seen.process.misses())
+        return signals
 
     def refused(self, pod: Pod, now: float) -> list[Signal]:
         """The signals of a server that does not listen yet. `doubts` has the conditions that need an answer."""
@@ -125,6 +167,7 @@ class ModelMemory:
         signals = self._told(seen, pod, _CLOSED, now, "nobody can ask for it", starting)
         for name in self._conditions.keys() - starting:
             seen.unclear[name] = Unclear(_CLOSED.text, expected=True)
+        self._suspect(pod, seen.process.misses())
         return signals
 
     @property
@@ -143,7 +186,8 @@ class ModelMemory:
         seen.silent = False
         if seen.process.restarts != pod.restarts:
             seen.process = _SeenProcess(pod.restarts)
-        observation = seen.process.observed(self.model, status, beats, now)
+        observed = seen.process.observed(self.model, status, beats, now)
+        observation = replace(observed, tokens_come=self._tokens_come, suspects=self._suspected)
         found = {name: condition.detect(observation) for name, condition in conditions.items()}
         seen.unclear = {name: said for name, said in found.items() if isinstance(said, Unclear)}
         signals = []
@@ -159,6 +203,12 @@ class ModelMemory:
                 seen.firing.pop(condition, None)
             seen.decided.add(condition)
         return signals
+
+    def _suspect(self, pod: Pod, misses: int) -> None:
+        if self.model.generate is not None and 0 < misses < self.model.generate.misses:
+            self._suspects.add(pod.metadata.uid)
+        else:
+            self._suspects.discard(pod.metadata.uid)
 
     def doubts(self, pod: Pod) -> tuple[list[Unanswered], str]:
         """The conditions that the last answer of a pod leaves open; and why, in words, when that is news for people."""
@@ -180,6 +230,7 @@ class ModelMemory:
         signals = []
         for uid in uids:
             seen = self._pods.pop(uid)
+            self._suspects.discard(uid)
             signals += [self._signal(seen, c, now, f"{seen.target} is gone", firing=False) for c in seen.firing]
         return signals
 
@@ -210,7 +261,7 @@ class ModelProbe:
     Raises ValueError for a rule about no model.
     """
 
-    def __init__(self, rule: BoundRule, view: View, limit: asyncio.Semaphore) -> None:
+    def __init__(self, rule: BoundRule, view: View, limit: asyncio.Semaphore, slots: TokenSlots) -> None:
         model = rule.rule.when.get(MODEL)
         if model is None:
             raise ValueError(f"rule {rule.name} is about no model")
@@ -219,6 +270,7 @@ class ModelProbe:
         self._server = SERVERS[self._model.server]
         self._view = view
         self._limit = limit
+        self._slots = slots
         self._memory = ModelMemory(rule.name, self._model, self._server)
         self._log = structlog.get_logger("healer.model").bind(rule=rule.name, model=self._model.name)
 
@@ -227,7 +279,8 @@ class ModelProbe:
         covered = await self._covered()
         asked = [pod for pod in covered.values() if pod.status.phase == "Running" and pod.status.pod_ip and not pod.terminating]
         hosts = {pod.metadata.uid: pod.status.pod_ip for pod in asked}
-        answers = await self._look(hosts)
+        answers = await self._look(hosts, covered, now)
+        self._memory.look_begins()
         reports: list[Report] = [*self._memory.gone(self._memory.uids - covered.keys(), now)]
         for uid, pod in covered.items():
             if uid not in hosts and not pod.terminating:
@@ -244,7 +297,7 @@ class ModelProbe:
                 if self._memory.unanswered(pod):
                     self._say(pod, str(answer))
             else:
-                reports += self._memory.answered(pod, answer.status, now, answer.beats or "")
+                reports += self._memory.answered(pod, answer.status, now, answer.beats or "", answer.reply)
                 doubts, news = self._memory.doubts(pod)
                 reports += doubts
                 if news:
@@ -262,10 +315,18 @@ class ModelProbe:
         refusing = owners(ConnectionRefused)
         return refusing and refusing - owners(Look)
 
-    async def _look(self, hosts: dict[str, str]) -> dict[str, Look | StatusError]:
-        model, conditions = self._model, self._server.conditions
-        beats = any(conditions[name].by_heartbeat for name in model.conditions)
-        return await look_each(self._server, hosts, model.port, model.name, beats=beats, limit=self._limit)
+    async def _look(self, hosts: dict[str, str], pods: Mapping[str, Pod], now: float) -> dict[str, Look | StatusError]:
+        """What the servers show, by the uids of their pods."""
+        model, server = self._model, self._server
+        beats = any(server.conditions[name].by_heartbeat for name in model.conditions)
+        tokens = None
+        if model.generate is not None and server.token is not None:
+
+            def engine_due(uid: str, beats: Beats) -> str | None:
+                return self._memory.due(pods[uid], beats, now)
+
+            tokens = Tokens(server.token, engine_due, model.generate.within, self._slots)
+        return await look_each(server, hosts, model.port, model.name, beats=beats, limit=self._limit, tokens=tokens)
 
     def _say(self, pod: Pod, why: str) -> None:
         self._log.warning("the status is not known", namespace=pod.metadata.namespace, pod=pod.metadata.name, why=why)
@@ -287,7 +348,7 @@ def _starts(pod: Pod) -> bool:
 
 
 def _probe(context: SourceContext, rule: BoundRule) -> Probe:
-    return ModelProbe(rule, context.view, context.server_slots).ask
+    return ModelProbe(rule, context.view, context.server_slots, context.token_slots).ask
 
 
 SOURCE = Asked(_probe)

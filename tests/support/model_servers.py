@@ -1,18 +1,28 @@
 """Servers that answer as Triton, KServe, MLServer, vLLM and SGLang do, on loopback addresses that share one port."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import Counter as CounterMetric
 
 from tests.support.processes import PATIENCE
 
 MODEL = "ranker"
 
 Answer = Callable[[web.Request], web.StreamResponse]
+
+
+TOKENS = "/v1/completions"
+"""The path of a request for a token."""
+
+
+class Silence(web.Response):
+    """No answer: the request is open until the client closes it."""
 
 
 class Servers:
@@ -27,6 +37,10 @@ class Servers:
         self.port = 0
         self.says: dict[str, Answer] = {}
         self.asked: list[str] = []
+        self.unanswered: Counter[str] = Counter()
+        """The requests to each address that are met with `Silence` now."""
+        self.most_unanswered: Counter[str] = Counter()
+        """The most there ever were."""
         self._changed = asyncio.Condition()
 
     async def open(self, *addresses: str) -> None:
@@ -53,17 +67,37 @@ class Servers:
             self.asked.append(f"{request.method} {request.raw_path} {address}")
             self._changed.notify_all()
         said = self.says.get(address)
-        return web.Response(status=404) if said is None else said(request)
+        answer = web.Response(status=404) if said is None else said(request)
+        if isinstance(answer, Silence):
+            await self._silence(address)
+        return answer
+
+    async def _silence(self, address: str) -> None:
+        """Until the client has closed the connection, which cancels this."""
+        self.unanswered[address] += 1
+        self.most_unanswered[address] = max(self.most_unanswered[address], self.unanswered[address])
+        try:
+            await asyncio.Event().wait()
+        finally:
+            async with self._changed:
+                self.unanswered[address] -= 1
+                self._changed.notify_all()
+
+    async def closed(self, address: str) -> None:
+        """Return when the clients have closed all requests to that address that were met with `Silence`."""
+        async with asyncio.timeout(PATIENCE), self._changed:
+            await self._changed.wait_for(lambda: self.unanswered[address] == 0)
 
     async def looks(self, times: int, path: str, *addresses: str) -> None:
         """Return when each of these addresses was asked for the path so often, from now on."""
-        before = {address: self._count(path, address) for address in addresses}
+        before = {address: self.count(path, address) for address in addresses}
         async with asyncio.timeout(PATIENCE), self._changed:
             await self._changed.wait_for(
-                lambda: all(self._count(path, address) >= count + times for address, count in before.items())
+                lambda: all(self.count(path, address) >= count + times for address, count in before.items())
             )
 
-    def _count(self, path: str, address: str) -> int:
+    def count(self, path: str, address: str) -> int:
+        """How often that address was asked for the path."""
         return sum(asked.split()[1:] == [path, address] for asked in self.asked)
 
 
@@ -71,7 +105,7 @@ class Servers:
 async def model_servers(*addresses: str) -> AsyncIterator[Servers]:
     """Servers on these addresses of 127.0.0.0/8, on one free port of them all."""
     app = web.Application()
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
     servers = Servers(runner)
     app.router.add_route("*", "/{path:.*}", servers.answer)
     await runner.setup()
@@ -86,7 +120,8 @@ class Engine:
     """A vLLM or an SGLang server with one engine, whose metrics are made by prometheus_client, as theirs are.
 
     While it `moves` and has requests `running`, it makes a step before each scrape; with `outputs` the step counts, without it
-    only the usage of the KV cache grows, as in the prefill of a long prompt.
+    only the usage of the KV cache grows, as in the prefill of a long prompt. It generates a token when it is asked for one; if it
+    does not move, the request is left open.
     """
 
     def __init__(self, model: str = MODEL) -> None:
@@ -99,6 +134,8 @@ class Engine:
         self.awake = True
         self.paused: bool | None = False
         """None: the server does not know the path that says so."""
+        self.token: web.Response | None = None
+        """What a request for a token is answered, in place of a token."""
         self.metrics: web.Response | None = None
         """What the metrics answer in place of themselves."""
         self.steps = 0
@@ -116,6 +153,8 @@ class Engine:
             return web.Response(status=self.health)
         if request.path == "/is_paused" and self.paused is not None:
             return web.json_response({"is_paused": self.paused})
+        if (request.method, request.path) == ("POST", TOKENS):
+            return self._completion()
         if request.path != "/metrics":
             return web.json_response({"detail": "Not Found"}, status=404)
         registry, labels = CollectorRegistry(), {"model_name": self.model, "engine": "0"}
@@ -128,6 +167,14 @@ class Engine:
             tokens.observe(8)
         return self._metrics(registry)
 
+    def _completion(self) -> web.StreamResponse:
+        if self.token is not None:
+            return web.Response(body=self.token.body, status=self.token.status)
+        if not self.moves:
+            return Silence()
+        self.steps += 1
+        return web.json_response({"object": "text_completion", "choices": [{"index": 0, "text": ".", "finish_reason": "length"}]})
+
     def sglang(self, request: web.Request) -> web.StreamResponse:
         """An answer of SGLang's."""
         if request.path == "/health":
@@ -138,7 +185,7 @@ class Engine:
             return web.json_response({"detail": "Not Found"}, status=404)
         registry, labels = CollectorRegistry(), {"model_name": self.model, "engine_type": "unified", "tp_rank": "0"}
         self._gauges(registry, labels, "sglang:num_running_reqs", "sglang:num_queue_reqs", "sglang:token_usage")
-        tokens = Counter("sglang:realtime_tokens", "Tokens", [*labels, "mode"], registry=registry)
+        tokens = CounterMetric("sglang:realtime_tokens", "Tokens", [*labels, "mode"], registry=registry)
         tokens.labels(**labels, mode="decode").inc(self.steps * 8)
         return self._metrics(registry)
 

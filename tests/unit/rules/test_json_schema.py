@@ -29,7 +29,7 @@ spec:
   rules:
     - name: hang
       when:
-        model: {name: llm, server: vllm, conditions: [EngineStalled], stalled: 1h30m, port: 8000}
+        model: {name: llm, server: vllm, conditions: [EngineStalled], stalled: 1h30m, port: 8000, generate: {misses: 4}}
         for: 30s
       scope: {namespaces: ["*"]}
       heal:
@@ -111,6 +111,8 @@ def test_an_unknown_key_is_refused_wherever_it_stands() -> None:
     [
         ("stalled: 1h30m", "stalled: 90", "$.spec.rules[0].when.model.stalled: type"),
         ("stalled: 1h30m", "stalled: 90 s", "$.spec.rules[0].when.model.stalled: pattern"),
+        ("misses: 4", "misses: 1", "$.spec.rules[0].when.model.generate.misses: minimum"),
+        ("misses: 4", "within: 20", "$.spec.rules[0].when.model.generate.within: type"),
         ("server: vllm", "server: vlm", "$.spec.rules[0].when.model.server: enum"),
         ("[EngineStalled]", "[EngineTired]", "$.spec.rules[0].when.model.conditions[0]: enum"),
         ("port: 8000", "port: 80000", "$.spec.rules[0].when.model.port: maximum"),

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from healer.model.kube import Pod
 from healer.model.signal import Report, Signal, Unanswered
+from healer.model_servers.asking import TokenSlots
 from healer.model_servers.registry import SERVERS
 from healer.model_servers.status import ModelStatus, VersionState, VersionStatus
 from healer.rules.triggers import MODEL
@@ -184,7 +185,9 @@ class Fleet(World):
 
 
 def look_of(fleet: Fleet, port: int, **model: Any) -> ModelProbe:
-    return ModelProbe(bound(port=port, conditions=["ModelNotAvailable"], version=None, **model), fleet.view, asyncio.Semaphore(4))
+    return ModelProbe(
+        bound(port=port, conditions=["ModelNotAvailable"], version=None, **model), fleet.view, asyncio.Semaphore(4), TokenSlots(4)
+    )
 
 
 def signals_of(reports: list[Report]) -> list[Signal]:
@@ -262,4 +265,4 @@ async def test_a_look_that_is_cancelled_leaves_nothing_behind() -> None:
 def test_a_rule_about_no_model() -> None:
     (other,) = rulebook(rule()).rules
     with pytest.raises(ValueError, match="about no model"):
-        ModelProbe(other, Fleet().view, asyncio.Semaphore(1))
+        ModelProbe(other, Fleet().view, asyncio.Semaphore(1), TokenSlots(1))
