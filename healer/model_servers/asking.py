@@ -53,7 +53,7 @@ Due = Callable[[str, Beats], str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class AskingForTokens:
     """When and how the engines are asked for tokens. `within`: the seconds that an answer may take."""
 
     request: TokenRequest
@@ -102,7 +102,7 @@ async def _beats(session: aiohttp.ClientSession, heartbeat: Heartbeat, host: str
 
 
 async def ask_for_token(
-    session: aiohttp.ClientSession, tokens: Tokens, host: str, port: int, model: str, engine: str, *, of_several: bool
+    session: aiohttp.ClientSession, tokens: AskingForTokens, host: str, port: int, model: str, engine: str, *, of_several: bool
 ) -> Reply:
     """Have an engine generate one token. A request that is late is closed, so that the server cancels it.
 
@@ -126,7 +126,7 @@ async def ask_for_token(
 
 
 async def _with_token(
-    session: aiohttp.ClientSession, tokens: Tokens, name: str, host: str, port: int, model: str, seen: Look
+    session: aiohttp.ClientSession, tokens: AskingForTokens, name: str, host: str, port: int, model: str, seen: Look
 ) -> Look:
     """The look with the reply of the engine that is due, at once: what the beats show of it is true now."""
     if seen.beats is None or isinstance(seen.beats, str) or not seen.status.ready:
@@ -185,7 +185,7 @@ async def look_each(
     *,
     beats: bool,
     limit: asyncio.Semaphore,
-    tokens: Tokens | None = None,
+    tokens: AskingForTokens | None = None,
 ) -> dict[str, Look | StatusError]:
     """The same, with the heartbeats of their engines if `beats` says so, and with tokens of those that are due."""
 

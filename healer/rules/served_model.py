@@ -43,7 +43,7 @@ class ServedModel(Model):
     stalled: Annotated[Duration, Field(gt=0)] = 120.0
     """EngineStalled, EngineUnhealthy: the engine does nothing for longer, at two looks or more."""
     generate: Generate | None = None
-    """EngineStalled of the server `vllm`: also [ask idle engines for a token](#idle-engines); `generate: {}` takes the defaults.
+    """EngineStalled of the server `vllm`: also [ask idle engines for a token](#generate); `generate: {}` takes the defaults.
     Without it healer sends no such request."""
 
     @model_validator(mode="before")

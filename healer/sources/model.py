@@ -14,7 +14,7 @@ from healer.model.kube import Pod
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View, target_of
-from healer.model_servers.asking import Look, Tokens, TokenSlots, look_each
+from healer.model_servers.asking import AskingForTokens, Look, TokenSlots, look_each
 from healer.model_servers.base import ModelServer
 from healer.model_servers.heartbeat import Beat, Beats, Standstill, followed
 from healer.model_servers.idle import Reply, counted, due, replied
@@ -325,7 +325,7 @@ class ModelProbe:
             def engine_due(uid: str, beats: Beats) -> str | None:
                 return self._memory.due(pods[uid], beats, now)
 
-            tokens = Tokens(server.token, engine_due, model.generate.within, self._slots)
+            tokens = AskingForTokens(server.token, engine_due, model.generate.within, self._slots)
         return await look_each(server, hosts, model.port, model.name, beats=beats, limit=self._limit, tokens=tokens)
 
     def _say(self, pod: Pod, why: str) -> None:

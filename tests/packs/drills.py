@@ -83,6 +83,7 @@ _TOLD = {
     Symptom.ALERT: "alert",
     Symptom.CONDITION: "workload",
     Symptom.STATUS: "model",
+    Symptom.WELL: "model",
     Symptom.QUERY: "query",
     Symptom.NODE: "node",
     Symptom.VERDICT: "canary",
@@ -105,6 +106,7 @@ def _tell(d: Drill, trouble: Trouble, rule: str, pod: str, *, firing: bool) -> N
         d.judged(trouble.name, target, rule=rule, firing=firing)
     else:
         source = _TOLD[trouble.symptom]
+        firing = firing and trouble.symptom is not Symptom.WELL
         asked = rule if source in ("model", "query") else ""
         key, text = f"{source}/{asked}/{target.uid}/{trouble.name}", f"{trouble.name}: in words"
         d.feed(Signal(source, trouble.name, target, firing, d.now, key, "1", text, rule=asked))

@@ -29,6 +29,7 @@ from tests.packs.troubles import (
     recorded,
     reported,
     waiting,
+    well,
 )
 
 
@@ -270,10 +271,13 @@ def _models() -> Iterator[Row]:
         yield asks(rule, asked(condition), "pinModelVersion", SHORT)
     rule = f"{triton}/version-failed"
     yield pages(rule, asked("ModelVersionFailed"), SHORT)
+    queues = (instead("it is saturated", well("Saturated"), ""), instead("requests wait for it", well("Waiting"), ""))
+    mute = instead("it hangs idle, and nobody asks it for a token", well("Mute"), "")
     for rule, condition, *more in (
         ("models-kserve/model-not-ready", "ModelNotReady", SHORT),
         ("models-kserve/stuck-loading", "ModelStuckLoading"),
-        ("models-vllm/engine-hangs", "EngineStalled"),
+        ("models-vllm/engine-hangs", "EngineStalled", *queues, mute),
+        ("models-vllm-idle/engine-hangs", "EngineStalled", *queues, instead("it is idle, and generates", well("Idle"), "")),
         ("models-vllm/engine-dead", "EngineDead", SHORT),
         ("models-sglang/engine-hangs", "EngineStalled"),
         ("models-sglang/engine-unhealthy", "EngineUnhealthy"),

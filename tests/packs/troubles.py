@@ -44,6 +44,8 @@ class Symptom(Enum):
     """The kubelet reports an event with the reason `name`, `times` times."""
     STATUS = auto()
     """The model server of the pod has the condition `name`."""
+    WELL = auto()
+    """The model server of the pod is in the situation `name`, and has no condition."""
     QUERY = auto()
     """Prometheus answers a query: the pod is over the threshold, and far from its peers where the rule compares them."""
     NODE = auto()
@@ -140,6 +142,11 @@ def reported(reason: str, times: int = 3) -> Trouble:
 def asked(condition: str, *, ready: bool = True) -> Trouble:
     """The model server of the pod has that condition; Kubernetes calls the pod ready or not."""
     return Trouble(Symptom.STATUS, condition, ready=ready)
+
+
+def well(situation: str) -> Trouble:
+    """The model server of the pod is in a situation that looks like a condition, and has none."""
+    return Trouble(Symptom.WELL, situation, ready=True)
 
 
 def measured() -> Trouble:

@@ -169,7 +169,7 @@ class Engine:
 
     def _completion(self) -> web.StreamResponse:
         if self.token is not None:
-            return web.Response(body=self.token.body, status=self.token.status)
+            return web.Response(body=self.token.body, status=self.token.status, headers=self.token.headers)
         if not self.moves:
             return Silence()
         self.steps += 1

@@ -6,28 +6,34 @@ from typing import Any
 
 from aiohttp import web
 
+from healer.rules.served_model import ServedModel
 from healer.rules.triggers import MODEL
 from tests.packs.lab.models_file import BROKEN, WANTED
 from tests.packs.lab.scene import Scene
 from tests.packs.troubles import Trouble
 from tests.support.model_servers import MODEL as RANKER
-from tests.support.model_servers import Answer, Engine, Readiness, Repository
+from tests.support.model_servers import TOKENS, Answer, Engine, Readiness, Repository
 from tests.support.tensorflow_serving import status
 
+IDLE = "vllm idle"
+"""vLLM whose engines have nothing to do, and are asked for tokens."""
 LOOKED_AT = {
     "tensorflow": f"/v1/models/{RANKER}",
     "v2": f"/v2/models/{RANKER}/ready",
     "vllm": "/metrics",
+    IDLE: TOKENS,
     "sglang": "/health",
     "triton": "/v2/repository/index",
 }
-"""A path of each server that healer asks for at every look."""
+"""A path of each server that healer asks for while the server is well."""
+_ENOUGH = 8
+"""Looks in which healer would have acted."""
 
 
-def _engine(server: str, *, running: int = 8, moves: bool = True, health: int = 200) -> Callable[[str], Answer]:
+def _engine(server: str, *, running: int = 8, waiting: int = 0, moves: bool = True, health: int = 200) -> Callable[[str], Answer]:
     def made(model: str) -> Answer:
         engine = Engine(model)
-        engine.running, engine.moves, engine.health = running, moves, health
+        engine.running, engine.waiting, engine.moves, engine.health = running, waiting, moves, health
         answer: Answer = getattr(engine, server)
         return answer
 
@@ -50,15 +56,25 @@ _SERVES = ("1", "READY", "")
 _WELL: Mapping[str, Callable[[str], Answer]] = {
     "tensorflow": _versions((1, "AVAILABLE"), (WANTED, "AVAILABLE")),
     "vllm": _engine("vllm"),
+    IDLE: _engine("vllm", running=0),
     "sglang": _engine("sglang"),
     "triton": _repository(_SERVES),
     "v2": _readiness(ready=True),
 }
+_QUEUES: Mapping[str, Callable[[str], Answer]] = {
+    "Saturated": _engine("vllm", waiting=900),
+    "Waiting": _engine("vllm", running=0, waiting=5, moves=False),
+}
+"""Engines that nobody may ask for a token."""
 _ILL: Mapping[tuple[str, str], Callable[[str], Answer]] = {
     ("tensorflow", "ModelStuckLoading"): _versions((WANTED, "LOADING")),
     ("tensorflow", "ModelNotAvailable"): _versions((WANTED, "END")),
     ("vllm", "EngineStalled"): _engine("vllm", moves=False),
     ("vllm", "EngineDead"): _engine("vllm", health=503),
+    ("vllm", "Mute"): _engine("vllm", running=0, moves=False),
+    (IDLE, "EngineStalled"): _engine("vllm", running=0, moves=False),
+    (IDLE, "Idle"): _WELL[IDLE],
+    **{(server, name): engine for server in ("vllm", IDLE) for name, engine in _QUEUES.items()},
     ("sglang", "EngineStalled"): _engine("sglang", moves=False),
     ("sglang", "EngineUnhealthy"): _engine("sglang", running=0, health=503),
     ("triton", "ModelStuckLoading"): _repository(("1", "LOADING", "")),
@@ -67,7 +83,7 @@ _ILL: Mapping[tuple[str, str], Callable[[str], Answer]] = {
     ("v2", "ModelNotReady"): _readiness(ready=False),
     ("v2", "ModelStuckLoading"): _readiness(ready=False),
 }
-"""By the server and the condition."""
+"""By the server and the condition, or the situation."""
 _OF_FILE = {("tensorflow", "ModelVersionFailed"), ("tensorflow", "ModelVersionMissing")}
 """What TensorFlow Serving has because of its file."""
 
@@ -81,13 +97,18 @@ def addresses(number: int, replicas: int) -> list[str]:
     return [f"127.0.{number + 1}.{each + 1}" for each in range(2 * replicas)]
 
 
+def _kind(served: ServedModel) -> str:
+    return served.server if served.generate is None else IDLE
+
+
 def install(scene: Scene, trouble: Trouble) -> None:
     """Servers at all addresses of the scene; that of a pod is ill while `scene.ill` has the pod."""
     served = scene.ruling.when.get(MODEL)
     if served is None:
         return
-    well = _WELL[served.server]
-    shown = (served.server, trouble.name)
+    server = _kind(served)
+    well = _WELL[server]
+    shown = (server, trouble.name)
     ill = partial(_of_file, scene) if shown in _OF_FILE else _ILL.get(shown, well)(served.name)
     assert shown in {*_OF_FILE, *_ILL, *_CLOSED}
     for address in scene.addresses:
@@ -115,5 +136,22 @@ async def looked_at(scene: Scene) -> None:
     """Return when healer has seen each server well: what has never been is starting."""
     served = scene.ruling.when.get(MODEL)
     if served is not None:
-        found = [str(pod["status"]["podIP"]) for pod in scene.pods().values()]
-        await scene.stage.servers.looks(2, LOOKED_AT[served.server], *scene.stage.servers.listening.intersection(found))
+        found = scene.stage.servers.listening.intersection(_addresses(scene))
+        await scene.stage.servers.looks(2, LOOKED_AT[_kind(served)], *found)
+
+
+def _addresses(scene: Scene) -> list[str]:
+    return [str(pod["status"]["podIP"]) for pod in scene.pods().values()]
+
+
+async def left_alone(scene: Scene, trouble: Trouble, pod: str) -> None:
+    """Return when healer has looked at the pod so often that it would have acted; an engine that may not be asked for a token was
+    asked for none."""
+    servers, address = scene.stage.servers, str(scene.pods()[pod]["status"]["podIP"])
+    if trouble.name == "Idle":
+        await servers.looks(_ENOUGH, TOKENS, address)
+        return
+    await servers.looks(2, "/metrics", address)  # what was asked before is over
+    before = servers.count(TOKENS, address)
+    await servers.looks(_ENOUGH, "/metrics", address)
+    assert servers.count(TOKENS, address) == before

@@ -72,7 +72,7 @@ async def begin(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
             await scene.behave(pod, _BEHAVIOURS.get(symptom, "hang"))
     if symptom is Symptom.ALERT:
         await _alert(scene, trouble, pods, firing=True)
-    elif symptom is Symptom.STATUS:
+    elif symptom in (Symptom.STATUS, Symptom.WELL):
         await looked_at(scene)
         scene.ill.update(pods)
     elif symptom is Symptom.NODE:
@@ -106,7 +106,7 @@ async def end(scene: Scene, trouble: Trouble, pods: Sequence[str]) -> None:
     """It ends where the pods stay; with alerts also where they are gone."""
     if trouble.symptom is Symptom.ALERT:
         await _alert(scene, trouble, pods, firing=False)
-    elif trouble.symptom is Symptom.STATUS:
+    elif trouble.symptom in (Symptom.STATUS, Symptom.WELL):
         scene.ill.difference_update(pods)
     elif trouble.symptom is Symptom.NODE:
         _say_of_nodes(scene, trouble, pods, "True")

@@ -21,6 +21,7 @@ from healer.rules.happening import EventsSettings
 from healer.rules.pod_detectors import PodsSettings
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
 from healer.rules.schema import Step
+from healer.rules.served_model import ServedModel
 from healer.rules.triggers import MODEL
 from healer.settings.http import HttpSettings
 from healer.settings.sections import JournalSettings, LeaderSettings
@@ -169,9 +170,15 @@ def _asked_at(bound: BoundRule, port: int) -> BoundRule:
     served = bound.rule.when.get(MODEL)
     if served is None:
         return bound
-    when = bound.rule.when.model_copy(update={"model": served.model_copy(update={"port": port, "every": 0.5})})
+    when = bound.rule.when.model_copy(update={"model": at_hand(served, port, 0.5)})
     heal = tuple(_pinned_at(step, port) if step.action == "pinModelVersion" else step for step in bound.rule.heal)
     return replace(bound, rule=bound.rule.model_copy(update={"when": when, "heal": heal}))
+
+
+def at_hand(served: ServedModel, port: int, every: float) -> ServedModel:
+    """The same model at that port, asked so often. A token has time to come, whatever the speed of the rule."""
+    generate = served.generate and served.generate.model_copy(update={"within": 1.0})
+    return served.model_copy(update={"port": port, "every": every, "generate": generate})
 
 
 def _pinned_at(step: Step, port: int) -> Step:

@@ -19,7 +19,7 @@ from tests.packs.lab.canaries import FILES as CANARIES
 from tests.packs.lab.controllers import NEW
 from tests.packs.lab.models_file import STABLE, WANTED
 from tests.packs.lab.scene import Scene
-from tests.packs.lab.servers import addresses
+from tests.packs.lab.servers import addresses, left_alone
 from tests.packs.lab.showing import begin, born_with, end, prepare
 from tests.packs.lab.stage import stage
 from tests.packs.lab.test_queries import QUERIES
@@ -36,6 +36,7 @@ PLAYED = (
     "models/sglang.yaml",
     "models/tensorflow-serving.yaml",
     "models/triton.yaml",
+    "models/vllm-idle.yaml",
     "models/vllm.yaml",
     "nodes/gpu.yaml",
     "sglang.yaml",
@@ -185,6 +186,10 @@ async def holds_back(scene: Scene, trouble: Trouble, hold: Hold, pods: Sequence[
     if hold.sick == 1:
         scene.pause(False)
     await begin(scene, trouble, sick)
+    if trouble.symptom is Symptom.WELL:
+        await left_alone(scene, trouble, sick[0])
+        assert scene.incidents() == []
+        return []
     if hold.for_another:
         await scene.gone(sick[0])
         assert scene.incidents() == []

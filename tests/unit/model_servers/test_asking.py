@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from healer.model_servers.asking import Look, Tokens, TokenSlots, ask_for_token, look_each
+from healer.model_servers.asking import AskingForTokens, Look, TokenSlots, ask_for_token, look_each
 from healer.model_servers.base import TokenRequest
 from healer.model_servers.heartbeat import Beats
 from healer.model_servers.idle import Reply
@@ -28,17 +28,17 @@ def request() -> TokenRequest:
     return VLLM.token
 
 
-def tokens(within: float = PATIENCE, slots: TokenSlots | None = None) -> Tokens:
+def tokens(within: float = PATIENCE, slots: TokenSlots | None = None) -> AskingForTokens:
     """Whoever shows beats is asked."""
-    return Tokens(request(), lambda _, beats: min(beats), within, slots or TokenSlots(4))
+    return AskingForTokens(request(), lambda _, beats: min(beats), within, slots or TokenSlots(4))
 
 
 async def asked(port: int, within: float = PATIENCE, engine: str = ENGINE, *, of_several: bool = False) -> Reply:
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE):
         return await ask_for_token(session, tokens(within), HOST, port, MODEL, engine, of_several=of_several)
 
 
-async def looked(servers: Servers, how: Tokens, *names: str) -> dict[str, Look | StatusError]:
+async def looked(servers: Servers, how: AskingForTokens, *names: str) -> dict[str, Look | StatusError]:
     hosts = dict.fromkeys(names or ("a",), HOST)
     return await look_each(VLLM, hosts, servers.port, MODEL, beats=True, limit=asyncio.Semaphore(4), tokens=how)
 
@@ -87,7 +87,7 @@ async def test_one_token_of_the_model_is_asked_for_and_the_engine_named_where_th
 @pytest.mark.parametrize("status", [302, 400, 401, 404, 429, 500, 503, 504])
 async def test_a_server_that_answers_is_no_hang_whatever_it_answers(status: int) -> None:
     engine = Engine()
-    engine.token = web.Response(status=status)
+    engine.token = web.Response(status=status, headers={"Location": "/health"})
     async with serving(engine.vllm) as servers:
         reply = await asked(servers.port)
     assert reply == Reply(ENGINE, refused=f"POST {TOKENS} answers {status}")
@@ -144,7 +144,7 @@ async def test_nobody_is_asked_who_is_dead_paused_unknown_or_not_due(trouble: st
     elif trouble == "unreadable":
         engine.metrics = web.Response(status=500)
     else:
-        how = Tokens(request(), lambda *_: None, PATIENCE, TokenSlots(4))
+        how = AskingForTokens(request(), lambda *_: None, PATIENCE, TokenSlots(4))
     async with serving(engine.vllm) as servers:
         assert replies(await looked(servers, how)) == [None]
         assert servers.count(TOKENS, HOST) == 0
@@ -171,12 +171,11 @@ async def test_a_server_is_asked_by_one_rule_at_a_time_and_so_many_in_all() -> N
         assert replies(await looked(servers, tokens(slots=slots))) == [Reply(ENGINE)], "its place is free again"
 
 
-async def test_a_rank_is_the_number_of_its_engine() -> None:
-    """As the metrics name it."""
+async def test_the_name_of_an_engine_ends_with_its_rank() -> None:
     assert VLLM.heartbeat is not None
     shown: list[Beats] = []
     engine = Engine()
     async with serving(engine.vllm) as servers:
-        how = Tokens(request(), lambda _, beats: shown.append(beats), PATIENCE, TokenSlots(1))
+        how = AskingForTokens(request(), lambda _, beats: shown.append(beats), PATIENCE, TokenSlots(1))
         await looked(servers, how)
     assert [*shown[0]] == [ENGINE]

@@ -232,16 +232,16 @@ def test_a_new_process_is_asked_anew_and_unclear_until_then() -> None:
     proven(life)
     for at in (150, 270, 510, 540):
         life.alone(at, beat(8), LATE)
-    assert life.alone(600, beat(8), restarts=1) == "?"
-    assert life.asked[-1] == 510
-    assert [life.alone(660, beat(8), restarts=1), life.alone(690, beat(9), restarts=1)] == ["?", "-"]
-    assert life.asked[-1] == 660
+    assert life.alone(1000, beat(8), restarts=1) == "?"
+    assert life.asked[-1] == 510, "what is known of the old process says nothing of this one"
+    assert [life.alone(1060, beat(8), restarts=1), life.alone(1090, beat(9), restarts=1)] == ["?", "-"]
+    assert life.asked[-1] == 1060
 
 
-def test_engines_that_hang_together_are_reported_together() -> None:
+@pytest.mark.parametrize("both", [("llm-1", "llm-2"), ("llm-2", "llm-1")], ids=" ".join)
+def test_engines_that_hang_together_are_reported_together(both: tuple[str, str]) -> None:
     """Whatever the order of the pods, and at whatever time each was asked: many at once are a storm."""
     life = Life()
-    both = ("llm-1", "llm-2")
     late = dict.fromkeys(both, LATE)
     for at in (0, 60, 90):
         life.look(at, {name: {ENGINE: beat(7 + (at == 90))} for name in both}, {})

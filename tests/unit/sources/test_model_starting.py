@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from healer.model.kube import Condition, ContainerState, ContainerStatus, PodStatus, Running, Waiting
 from healer.model.signal import Report, Unanswered
+from healer.model_servers.asking import TokenSlots
 from healer.sources.model import ModelProbe
 from tests.support.model_servers import Answer, Readiness, Servers, model_servers
 from tests.support.tensorflow_serving import status as answer
@@ -39,7 +40,7 @@ class Stand:
     def __init__(self, servers: Servers, **model: Any) -> None:
         self.fleet, self.servers = Fleet(), servers
         served = {"conditions": [STUCK, LOADING], "version": None, "port": servers.port} | model
-        self.probe = ModelProbe(bound(**served), self.fleet.view, asyncio.Semaphore(4))
+        self.probe = ModelProbe(bound(**served), self.fleet.view, asyncio.Semaphore(4), TokenSlots(1))
         for number in (2, 3):
             self.becomes(number, pod_status())
         for address in ADDRESSES:
