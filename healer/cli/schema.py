@@ -17,20 +17,29 @@ class Described(StrEnum):
     """What has a schema."""
 
     RULES = "rules"
+    SCENARIO = "scenario"
     EXPLANATION = "explanation"
 
 
 @app.command("schema")
 def schema_verb(
     of: Annotated[
-        Described, typer.Argument(metavar="[rules|explanation]", help="Rule files, or what `healer explain -o json` prints.")
+        Described,
+        typer.Argument(
+            metavar="[rules|scenario|explanation]",
+            help="Rule files, the scenarios of `healer simulate`, or what `healer explain -o json` prints.",
+        ),
     ] = Described.RULES,
 ) -> None:
-    """Print the JSON Schema of rule files, by which editors complete and check them, or that of an explanation, for programs.
+    """Print the JSON Schema of rule files or scenarios, by which editors complete and check them, or that of an explanation.
 
     `healer check` checks more of a rule file: conditions, PromQL, and whether the parts of a rule fit together.
     """
     if of is Described.RULES:
         typer.echo(written(vocabulary()))
+    elif of is Described.SCENARIO:
+        from healer.rehearsal.simulate.scenario import Scenario  # the other verbs do not need the lab
+
+        typer.echo(written(vocabulary(), Scenario))
     else:
         print_json(explanation_schema())

@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -31,6 +31,32 @@ _Load = Callable[[Configuration], Awaitable[None]]
 
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class Connection(Protocol):
+    """What requests are sent by: `Access`, or a simulation's wire to a cluster in this process."""
+
+    @property
+    def origin(self) -> str:
+        """Where the configuration comes from; "" when nobody needs to know."""
+
+    @property
+    def url(self) -> str:
+        """The API server's base URL."""
+
+    async def authorization(self) -> str | None:
+        """The Authorization header to send now. Raises ClusterConfigError."""
+
+    async def renew(self) -> None:
+        """Read the credentials again at once. Raises ClusterConfigError."""
+
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: object, limits: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """Send a request. Returns when the headers of the response have arrived. Raises what aiohttp raises."""
+
+    async def aclose(self) -> None:
+        """Close what is open."""
 
 
 class Access:

@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 
 from healer.clock import SYSTEM, Clock
-from healer.cluster.access import Access
+from healer.cluster.access import Access, Connection
 from healer.cluster.contact import Contact, RbacRequest, rbac_request
 from healer.cluster.decode import ListPage
 from healer.cluster.errors import ApiError, ApiUnavailable, ClusterConfigError, ClusterError, Unreadable
@@ -34,7 +34,7 @@ class Api:
     """
 
     def __init__(
-        self, access: Access, *, request_timeout: float = 10.0, connect_timeout: float = 5.0, clock: Clock = SYSTEM
+        self, access: Connection, *, request_timeout: float = 10.0, connect_timeout: float = 5.0, clock: Clock = SYSTEM
     ) -> None:
         self.contact = Contact(f"{access.url} ({access.origin})" if access.origin else access.url, clock.steady)
         """The health of the connection. All users of this client share it."""

@@ -1,4 +1,4 @@
-"""The lab: an in-memory Kubernetes cluster that serves its API over HTTP on loopback."""
+"""The lab: an in-memory Kubernetes cluster that serves its API over HTTP on loopback, or without a socket in this process."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 class Lab:
     """An API server, controllers, a scheduler and kubelets in this process; an async context manager.
 
-    port: the port on 127.0.0.1, 0 for a free one; token: the bearer token that clients must send, None for none;
-    start_delay: seconds from binding a pod to a node until it is Running; termination_delay: seconds from its
-    deletionTimestamp until it is removed; time_scale: factor on Kubernetes' own times (crash back-off,
-    progressDeadlineSeconds, the two minutes of a PDB's disruptedPods), so 0.1 is ten times as fast; nodes: the number of
-    nodes; tls: a server context for https; controllers: False serves the API only, like a kube-apiserver without
-    controllers; history: the number of changes of a kind that watches can start from.
+    port: the port on 127.0.0.1, 0 for a free one, None for none: then `protocol` serves in this process; token: the bearer
+    token that clients must send, None for none; start_delay: seconds from binding a pod to a node until it is Running;
+    termination_delay: seconds from its deletionTimestamp until it is removed; time_scale: factor on Kubernetes' own times (crash
+    back-off, progressDeadlineSeconds, the two minutes of a PDB's disruptedPods), so 0.1 is ten times as fast; nodes: the number
+    of nodes; tls: a server context for https; controllers: False serves the API only, like a kube-apiserver without controllers;
+    history: the number of changes of a kind that watches can start from.
     """
 
     def __init__(
         self,
         *,
-        port: int = 0,
+        port: int | None = 0,
         token: str | None = None,
         start_delay: float = 0.05,
         termination_delay: float = 0.05,
@@ -108,6 +108,8 @@ class Lab:
         self._tasks = [self._group.create_task(controller.run()) for controller in self._controllers]
         self._runner = web.AppRunner(self._server.app(), access_log=None, shutdown_timeout=1)
         await self._runner.setup()
+        if self._port is None:
+            return self
         site = web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls)
         await site.start()
         port = self._runner.addresses[0][1]
@@ -123,6 +125,12 @@ class Lab:
             task.cancel()
         if self._group is not None:
             await self._group.__aexit__(*failure)
+
+    def protocol(self) -> asyncio.Protocol:
+        """The HTTP server's side of a new connection. Raises RuntimeError before the lab is entered."""
+        if self._runner is None or self._runner.server is None:
+            raise RuntimeError("the lab does not run")
+        return self._runner.server()
 
     def write_kubeconfig(self, path: Path) -> None:
         """Write a kubeconfig file whose current context is this lab."""

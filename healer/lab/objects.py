@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import marshal
 import random
+import time
+import uuid
+from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
@@ -11,6 +15,12 @@ Object = dict[str, Any]
 T = TypeVar("T")
 _WITHOUT_REFERENCES = 2
 """The version of marshal's format without references: it writes a shared value twice, so the copy shares nothing."""
+
+CLOCK: ContextVar[Callable[[], float]] = ContextVar("clock", default=time.time)
+"""The time of the cluster, in seconds since the epoch. A simulation sets its own before it makes a lab."""
+_ANY = random.Random()
+CHANCE: ContextVar[random.Random] = ContextVar("chance", default=_ANY)
+"""Draws the names and the uids. A simulation sets its own, so that they are the same each time."""
 
 # Kubernetes leaves out vowels and look-alikes (k8s.io/apimachinery/pkg/util/rand).
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -23,17 +33,26 @@ def clone(value: T) -> T:
 
 def suffix() -> str:
     """Five random characters, as the API server appends to generateName."""
-    return "".join(random.choices(ALPHABET, k=5))
+    return "".join(CHANCE.get().choices(ALPHABET, k=5))
+
+
+def new_uid() -> str:
+    """A uid, as the API server gives to each object."""
+    return str(uuid.UUID(int=CHANCE.get().getrandbits(128), version=4))
 
 
 def timestamp(ahead: float = 0) -> str:
     """The time `ahead` seconds from now, in the format of metav1.Time (UTC, whole seconds)."""
-    return (datetime.now(UTC) + timedelta(seconds=ahead)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (_now() + timedelta(seconds=ahead)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def seconds_since(stamp: str) -> float:
     """Seconds from a metav1.Time until now."""
-    return (datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()
+    return (_now() - datetime.fromisoformat(stamp)).total_seconds()
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(CLOCK.get()(), UTC)
 
 
 def labels_of(obj: Object) -> dict[str, str]:

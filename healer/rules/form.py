@@ -1,12 +1,13 @@
 """The forms of values in the rule language: names, labels, lists; and the base of its models."""
 
 import re
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, Strict
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Strict
 from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import AfterValidator
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 ANYWHERE = "*"
 """The namespace entry that means every namespace."""
@@ -62,6 +63,31 @@ def _no_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
         if value in values[:index]:
             raise fault(f"{str(value)!r} is listed twice", "delete one", (index,))
     return values
+
+
+class InPercent:
+    """Marks a field that holds any percentage, for code that walks the models (the JSON Schema)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Marks a text that is one of these words, and checks it; also for code that walks the models (the JSON Schema)."""
+
+    words: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """As pydantic wants it."""
+        return core_schema.no_info_before_validator_function(self._checked, handler(source))
+
+    def _checked(self, value: Any) -> Any:
+        if value not in self.words:
+            raise fault(f"{value!r} is not known", f"one of {', '.join(self.words)}")
+        return value
+
+
+def one_of(*words: str) -> OneOf:
+    """A mark for a text that is one of these words."""
+    return OneOf(words)
 
 
 Text = Annotated[str, Field(min_length=1)]

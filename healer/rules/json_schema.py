@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from healer.model.duration import InSeconds
+from healer.rules.form import InPercent, OneOf
 from healer.rules.named_workload import KEY, NamesWorkload
 from healer.rules.portion import InReplicas
 from healer.rules.probe import InShares
@@ -28,19 +29,21 @@ _DURATION: Schema = {
     "description": "A duration: 500ms, 90s, 2m, 1h30m, 1d.",
 }
 _SHARE: Schema = {"type": "string", "pattern": r"^[0-9]{1,2}(\.[0-9]{1,6})?%$"}
+_PERCENT: Schema = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?%$"}
 _REPLICAS: Schema = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^([1-9][0-9]?|100)%$"}]}
-_MARKED: Mapping[type, Schema] = {InSeconds: _DURATION, InShares: _SHARE, InReplicas: _REPLICAS}
+_MARKED: Mapping[type, Schema] = {InSeconds: _DURATION, InShares: _SHARE, InReplicas: _REPLICAS, InPercent: _PERCENT}
 """The forms of values whose type in a file is another than in the model."""
 _PLAIN: Mapping[Any, str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
 _BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 _SIZES = {"array": ("minItems", "maxItems"), "string": ("minLength", "maxLength"), "object": ("minProperties", "maxProperties")}
 
 
-def json_schema(known: Vocabulary) -> Schema:
-    """The schema of one document of a rule file."""
+def json_schema(known: Vocabulary, model: type[BaseModel] = RuleSet) -> Schema:
+    """The schema of one document of a rule file, or of another kind of file by its model."""
     writer = _Writer(known)
-    whole = writer.reference(RuleSet)
-    return {"$schema": _DIALECT, "title": "RuleSet of healer", **whole, "$defs": dict(sorted(writer.definitions.items()))}
+    whole = writer.reference(model)
+    title = f"{model.__name__} of healer"
+    return {"$schema": _DIALECT, "title": title, **whole, "$defs": dict(sorted(writer.definitions.items()))}
 
 
 class _Writer:
@@ -94,6 +97,8 @@ class _Writer:
         for mark in marks:
             if type(mark) in _MARKED:
                 return dict(_MARKED[type(mark)])
+            if isinstance(mark, OneOf):
+                return {"type": "string", "enum": list(mark.words)}
             if isinstance(mark, KnownNames):
                 return {"type": "string", "enum": sorted({*mark.of(self._known)})}
         schema = self._plain(annotation, metadata)
@@ -144,6 +149,6 @@ def _bounds(marks: list[Any], kind: str) -> Iterator[tuple[str, Any]]:
                 yield keyword, size
 
 
-def written(known: Vocabulary) -> str:
+def written(known: Vocabulary, model: type[BaseModel] = RuleSet) -> str:
     """The schema as text."""
-    return json.dumps(json_schema(known), indent=2, ensure_ascii=False)
+    return json.dumps(json_schema(known, model), indent=2, ensure_ascii=False)

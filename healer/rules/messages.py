@@ -11,7 +11,7 @@ from healer.model.duration import say
 from healer.rules.form import Model
 from healer.rules.named_workload import DEPLOYMENT, KEY, NamesWorkload
 from healer.rules.positions import Document, Path, Problem, dotted
-from healer.rules.schema import Step, models_by_path
+from healer.rules.schema import RuleSet, Step, models_by_path
 from healer.rules.vocabulary import Vocabulary
 
 _HINTS = {
@@ -28,9 +28,15 @@ _BOUNDS = {
 
 
 def worded(
-    errors: Iterable[Mapping[str, Any]], document: Document, file: str, known: Vocabulary, around: Path = ()
+    errors: Iterable[Mapping[str, Any]],
+    document: Document,
+    file: str,
+    known: Vocabulary,
+    around: Path = (),
+    root: type[Model] = RuleSet,
 ) -> Iterator[Problem]:
-    """The problems of pydantic's errors. `around` is the path that their locations are relative to."""
+    """The problems of pydantic's errors. `around` is the path that their locations are relative to; `root` the model of the
+    whole document."""
     for error in errors:
         path = _as_written((*around, *error["loc"]), error["type"], document, known)
         context = error.get("ctx", {})
@@ -39,15 +45,15 @@ def worded(
             path = path[:-1]
         match error["type"]:
             case "several":
-                yield from worded(context["errors"], document, file, known, path)
+                yield from worded(context["errors"], document, file, known, path, root)
                 continue
             case "extra_forbidden" | "unknown_action":
                 at_key = True
-                message, hint = _unknown(path, known)
-            case "missing" if _misspelt(path, document, known):
+                message, hint = _unknown(path, known, root)
+            case "missing" if _misspelt(path, document, known, root):
                 continue  # reported as an unknown key
             case "missing":
-                message, hint = _missing(path, known)
+                message, hint = _missing(path, known, root)
                 yield Problem(file, *_home(document, path[:-1]), dotted(path), message, hint)
                 continue
             case "rule" | "duration":
@@ -57,7 +63,7 @@ def worded(
             case "too_short" if document.holds_entries(path):
                 continue  # pydantic counts the valid entries; the errors of the others are reported
             case _:
-                message, hint = _wrong_value(error, path, document, known)
+                message, hint = _wrong_value(error, path, document, known, root)
         yield Problem(file, *(_home(document, path) if at_key else document.at(path)), dotted(path), message, hint)
 
 
@@ -73,9 +79,9 @@ def _home(document: Document, path: Path) -> tuple[int, int]:
     return document.at_key(path) if path and isinstance(path[-1], str) else document.at(path)
 
 
-def _unknown(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
+def _unknown(path: Path, vocabulary: Vocabulary, root: type[Model]) -> tuple[str, str]:
     key, actions = str(path[-1]), vocabulary.actions
-    model = _model_at(path[:-1])
+    model = _model_at(path[:-1], root)
     if model is None:  # below an action: its parameters
         spec = actions.get(str(path[-2])) if len(path) > 1 else None
         known = _keys_of(spec.params, vocabulary) if spec else []
@@ -92,8 +98,8 @@ def _unknown(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
     return f"unknown key {key!r}", nearest(key, known) or f"the keys here are {', '.join(known)}"
 
 
-def _model_at(path: Path) -> type[Model] | None:
-    return dict(models_by_path()).get(tuple("*" if isinstance(part, int) else part for part in path))
+def _model_at(path: Path, root: type[Model]) -> type[Model] | None:
+    return dict(models_by_path(root)).get(tuple("*" if isinstance(part, int) else part for part in path))
 
 
 def _keys_of(model: type[BaseModel], known: Vocabulary) -> list[str]:
@@ -112,9 +118,9 @@ def _as_written(path: Path, kind: str, document: Document, known: Vocabulary) ->
     return (*path[:-1], next(written, DEPLOYMENT.lower()))
 
 
-def _misspelt(path: Path, document: Document, vocabulary: Vocabulary) -> bool:
+def _misspelt(path: Path, document: Document, vocabulary: Vocabulary, root: type[Model]) -> bool:
     """Whether the missing key is there under a name that is nearly the same."""
-    model = _model_at(path[:-1])
+    model = _model_at(path[:-1], root)
     if model is None:
         return False
     known = _keys_of(model, vocabulary)
@@ -127,11 +133,11 @@ _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
 """A link of docs/rules.md: in a terminal its words alone are of use."""
 
 
-def _missing(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
+def _missing(path: Path, vocabulary: Vocabulary, root: type[Model]) -> tuple[str, str]:
     key = str(path[-1])
     if path[-2:] == ("route", "kind"):
         return f"the key {key!r} is missing", "; ".join(f"{each.kind}: {each.meaning}" for each in vocabulary.routers.values())
-    model = _model_at(path[:-1])
+    model = _model_at(path[:-1], root)
     fields = {} if model is None else {field.alias or name: field for name, field in model.model_fields.items()}
     if model is not None and issubclass(model, NamesWorkload):
         fields |= dict.fromkeys(vocabulary.words, fields[KEY])
@@ -142,7 +148,9 @@ def _missing(path: Path, vocabulary: Vocabulary) -> tuple[str, str]:
     )
 
 
-def _wrong_value(error: Mapping[str, Any], path: Path, document: Document, vocabulary: Vocabulary) -> tuple[str, str]:
+def _wrong_value(
+    error: Mapping[str, Any], path: Path, document: Document, vocabulary: Vocabulary, root: type[Model]
+) -> tuple[str, str]:
     kind, context = error["type"], error.get("ctx", {})
     key = next((part for part in reversed(path) if isinstance(part, str)), "")
     written = document.written(path)
@@ -175,7 +183,7 @@ def _wrong_value(error: Mapping[str, Any], path: Path, document: Document, vocab
             entry = written or next((f"{{{name}: ...}}" for name in error["input"]), "...") if error["input"] else "..."
             return f"{key} must be a list, not a {_type(error['input'])}", f"write {key}: [{entry}]"
         case "model_type" | "model_attributes_type" | "mapping_type" | "dict_type":
-            model = _model_at(path)
+            model = _model_at(path, root)
             hint = f"its keys are {', '.join(_keys_of(model, vocabulary))}" if model and model is not Step else ""
             if model is Step and written:
                 hint = f"an action is a key with its parameters below it: write {written}: {{}}"

@@ -160,6 +160,14 @@ def load_settings(config: Path | None = None) -> Settings:
         raise SettingsError("\n".join(_explain(error, config, os.environ))) from error
 
 
+def isolated(values: Mapping[str, Any], where: str) -> Isolated:
+    """Settings of these values alone. Raises SettingsError, which names every knob that is wrong; `where` they were written."""
+    try:
+        return Isolated(**values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(error, Path(where), {}))) from error
+
+
 def knobs() -> Iterator[tuple[str, str, Any, str]]:
     """Every knob: its variable, its key in the file, its default, what it is for."""
     for name, field in Settings.model_fields.items():

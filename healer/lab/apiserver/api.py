@@ -5,7 +5,6 @@ The HTTP server and the lab's controllers both use this, so the rules for client
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from healer.lab.apiserver.admission import Admission, AdmissionRequest
 from healer.lab.apiserver.store import Key, Store
 from healer.lab.apiserver.validation import check_metadata
 from healer.lab.kinds import DAEMONSET, DEPLOYMENT, NAMESPACE, POD, RESOURCE_QUOTA, Kind, Kinds
-from healer.lab.objects import Object, clone, suffix, timestamp
+from healer.lab.objects import Object, clone, new_uid, suffix, timestamp
 
 _LONGEST_PREFIX = 58
 """The longest prefix of a generated name. A longer one is cut: five more characters make a DNS label (names/generate.go)."""
@@ -91,7 +90,7 @@ class ObjectApi:
             raise status.already_exists(kind, metadata["name"])
         for field in _SYSTEM_FIELDS:
             metadata.pop(field, None)
-        metadata["uid"] = str(uuid.uuid4())
+        metadata["uid"] = new_uid()
         metadata["creationTimestamp"] = timestamp()
         if kind.counts_generation:
             metadata["generation"] = 1

@@ -15,6 +15,9 @@ ANNOTATION = "lab.healer.dev/behaviour"
 ADDRESSES = "lab.healer.dev/addresses"
 """The annotation with the IP addresses that a pod may get, separated by commas. Each new pod gets the one that the fewest pods
 have. A test's model servers can thus listen on the addresses of the pods, for example on `127.0.0.2`."""
+STARTS, LOADS, STOPS = "lab.healer.dev/starts", "lab.healer.dev/loads", "lab.healer.dev/stops"
+"""The annotations with a pod's own times in seconds: from its binding to a node until its containers run; from then on, and from
+each restart, until they are ready; from its deletionTimestamp until it is gone."""
 FIRST_BACKOFF = 10.0
 LONGEST_BACKOFF = 300.0
 """Seconds. The kubelet's back-off between restarts starts at FIRST_BACKOFF and doubles up to LONGEST_BACKOFF."""
@@ -61,6 +64,8 @@ class BehaviourContext:
     """Whether the container is not restarted when it exits (restartPolicy Never)."""
     initial: str = ""
     """The name of the first init container; "" without one."""
+    loads: float = 0.0
+    """Seconds from now until a container that runs well is ready."""
 
 
 def _is_bad(container: Object) -> bool:
@@ -97,6 +102,11 @@ def restarted(frame: Frame) -> Frame:
     return replace(frame, state=_running(), restarts=frame.restarts + 1, last=_terminated(255, "Unknown"))
 
 
+def own_time(pod: Object, annotation: str, otherwise: float) -> float:
+    """The seconds that an annotation of the pod says, or else the others."""
+    return float(annotations_of(pod).get(annotation, otherwise))
+
+
 def addresses_of(pod: Object) -> list[str]:
     """The IP addresses that the pod may get. Empty: any address."""
     return [address for address in annotations_of(pod).get(ADDRESSES, "").replace(" ", "").split(",") if address]
@@ -115,6 +125,8 @@ def _terminated(code: int, reason: str) -> Object:
 
 
 def _fine(context: BehaviourContext) -> Iterator[Frame]:
+    if context.loads:
+        yield Frame(_running(), started=True, restarts=context.restarts, duration=context.loads)
     yield Frame(_running(), ready=True, started=True, restarts=context.restarts)
 
 

@@ -15,7 +15,19 @@ from healer.lab.apiserver.store import Key, StoreEvent
 from healer.lab.controllers.base import Controller
 from healer.lab.controllers.nodes import is_lost
 from healer.lab.kinds import NODE, POD
-from healer.lab.kubelet.behaviour import BEHAVIOURS, BehaviourContext, Frame, addresses_of, behaviour_of, behaviours_of, restarted
+from healer.lab.kubelet.behaviour import (
+    BEHAVIOURS,
+    LOADS,
+    STARTS,
+    STOPS,
+    BehaviourContext,
+    Frame,
+    addresses_of,
+    behaviour_of,
+    behaviours_of,
+    own_time,
+    restarted,
+)
 from healer.lab.kubelet.podstatus import write
 from healer.lab.objects import Object
 
@@ -51,7 +63,8 @@ class Kubelet(Controller):
     """Keys are pods.
 
     start_delay: seconds from binding a pod to a node until its containers run; termination_delay: seconds from its
-    deletionTimestamp until it is removed; time_scale: factor on the kubelet's back-off times.
+    deletionTimestamp until it is removed; time_scale: factor on the kubelet's back-off times. A pod's annotations may say other
+    times.
     """
 
     def __init__(self, api: ObjectApi, start_delay: float, termination_delay: float, time_scale: float) -> None:
@@ -122,7 +135,7 @@ class Kubelet(Controller):
             return running
         if running is None or running.uid != uid:
             address = pod["status"].get("podIP") or self._address(pod)
-            due = now + (0 if pod["status"].get("containerStatuses") else self._start_delay)
+            due = now + (0 if pod["status"].get("containerStatuses") else own_time(pod, STARTS, self._start_delay))
             runs = {name: _ContainerRun(self._frames(pod, name, behaviour), due) for name, behaviour in behaviours.items()}
             running = _RunningPod(uid, behaviours, runs, address)
         else:
@@ -162,6 +175,7 @@ class Kubelet(Controller):
         restarts = known.get("restartCount", 0)
         if ran and not (known.get("state") or {}).get("running") and behaviour in ("ok", "slow", "hang"):
             restarts += 1  # the container had stopped: running again is a restart
+        loaded = ran and restarts == known.get("restartCount", 0)
         context = BehaviourContext(
             name=f"{pod['metadata']['name']}_{pod['metadata']['namespace']}({pod['metadata']['uid']})",
             container=container["name"],
@@ -173,6 +187,7 @@ class Kubelet(Controller):
             scale=self._time_scale,
             ends=spec.get("restartPolicy") == "Never",
             initial=next((each["name"] for each in spec.get("initContainers") or []), ""),
+            loads=0.0 if loaded else own_time(pod, LOADS, 0.0),
         )
         return make(context)
 
@@ -181,7 +196,7 @@ class Kubelet(Controller):
             running.ends = None
             return None
         if running.ends is None:
-            running.ends = now + self._termination_delay
+            running.ends = now + own_time(pod, STOPS, self._termination_delay)
         if now < running.ends:
             return running.ends - now
         self.api.delete(POD, *key, DeleteOptions(uid=running.uid, grace=0))

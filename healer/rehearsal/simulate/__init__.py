@@ -1,0 +1,1 @@
+"""`healer simulate`: a whole fault scenario in virtual time, with healer, without it, and with simpler policies in its place."""

@@ -1,0 +1,164 @@
+"""healer itself in a simulation: its engine, rules, guards, watches and actions are the product's own.
+
+What is left out of the daemon: leadership, the HTTP server, sinks. The journal is in memory.
+"""
+
+import asyncio
+from collections import deque
+
+from healer.actions.base import Clients, specs
+from healer.actions.registry import ACTIONS
+from healer.cluster.api import Api
+from healer.cluster.watch import Reflector, WatchSettings
+from healer.daemon.audit import Standing
+from healer.daemon.event_loop import EventLoop
+from healer.daemon.executor import Executor
+from healer.daemon.metrics import Metrics
+from healer.daemon.recorder import Recorder
+from healer.daemon.taking_back import TakingBack
+from healer.engine.engine import Engine
+from healer.engine.matching.firing import UNKNOWN
+from healer.engine.tuning import Tuning
+from healer.http.webhook import Receiver
+from healer.journal.memory import MemoryJournal
+from healer.model.action import Outcome, OutcomeKind
+from healer.model.effects import Act, Decision, Verb
+from healer.model.incident import Incident, State
+from healer.model.view import View
+from healer.rehearsal.simulate.policies import Scene
+from healer.rehearsal.simulate.wire import Wire
+from healer.settings import Settings
+from healer.sinks.base import HistoryProgress
+from healer.sources.alertmanager.webhook import SOURCE
+from healer.sources.base import WatchContext, WebhookContext, watched_resources
+from healer.sources.watched import WatchedSources
+from healer.workloads.registry import WORKLOADS
+
+_FOR_EVER = 10**9
+_WATCH = WatchSettings(timeout=(_FOR_EVER, _FOR_EVER), read_timeout=_FOR_EVER)
+"""A watch that never ends: in virtual time nothing is lost on the way."""
+_KEEP = 100_000
+_SHOWN = frozenset({Verb.DEFER, Verb.REFUSE})
+"""The decisions that the timeline has; the others are in the history of incidents, or change nothing."""
+
+
+class Healer:
+    """The policy that is healer."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._view = View(WORKLOADS)
+        self._journal = MemoryJournal(_KEEP)
+        self._metrics = Metrics()
+        self._metrics.use(scene.rulebook.by_name)
+        self._progress: dict[str, HistoryProgress] = {}
+        self._said: dict[str, str] = {}
+        engine = Engine(scene.rulebook, specs(ACTIONS), tuning(scene.settings))
+        context = WatchContext(scene.settings, self._view, lambda: scene.rulebook)
+        recorder = Recorder(self._journal, self._metrics, self._tell, deque(maxlen=1), (self._decided,))
+        self.event_loop = EventLoop(
+            engine=engine,
+            view=self._view,
+            sources=WatchedSources.of(context),
+            recorder=recorder,
+            journal=self._journal,
+            metrics=self._metrics,
+            clock=scene.clock.wall,
+            queue=scene.settings.alerts.queue,
+        )
+        webhook = WebhookContext(scene.settings, self._view, scene.clock.wall, self.event_loop.intake, self._metrics.registry)
+        self._webhook: Receiver = SOURCE.receiver(webhook)
+
+    @property
+    def incidents(self) -> list[Incident]:
+        """All of them, the oldest first."""
+        return self._journal.incidents()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        scene = self._scene
+        api = Api(Wire(scene.cluster.lab.protocol), clock=scene.clock)
+        executor = Executor(
+            api=api,
+            view=self._view,
+            actions=ACTIONS,
+            journal=self._journal,
+            metrics=self._metrics,
+            still_sick=self.event_loop.still_sick,
+            still_wanted=self.event_loop.still_wanted,
+            rechecks=(self._ask_again,),
+            is_leader=lambda: True,
+            at_once=scene.settings.engine.actions_at_once,
+            timeout=scene.settings.engine.action_timeout,
+            limits=scene.settings.limits,
+            ended=self._ended,
+        )
+        taking_back = TakingBack(
+            clients=Clients(api),
+            view=self._view,
+            actions=ACTIONS,
+            journal=self._journal,
+            event_loop=self.event_loop,
+            metrics=self._metrics,
+            is_leader=lambda: True,
+            every=scene.settings.engine.retry,
+            timeout=scene.settings.engine.action_timeout,
+        )
+        resources = watched_resources(scene.rulebook.rules, nodes=scene.settings.cluster.nodes)
+        watches = [Reflector(api, each, self._view, self.event_loop.changed, settings=_WATCH) for each in resources]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for watch in watches:
+                    group.create_task(watch.run())
+                for watch in watches:
+                    await watch.synced.wait()
+                group.create_task(self.event_loop.run(executor, []))
+                group.create_task(taking_back.run())
+        finally:
+            await api.aclose()
+
+    async def alerted(self, body: bytes) -> None:
+        """Take a post of Alertmanager, as the webhook does."""
+        await self._webhook(body)
+
+    async def _ask_again(self, act: Act) -> Outcome | None:
+        unwanted = self.event_loop.still_wanted(act, None)
+        if unwanted is None:
+            return None
+        kind = OutcomeKind.DEFERRED if unwanted.code == UNKNOWN else OutcomeKind.RECOVERED
+        return Outcome(kind, unwanted.code, unwanted.text)
+
+    # what people see
+
+    def _ended(self, act: Act, outcome: Outcome, before: Standing, after: Standing) -> None:
+        if not act.dry_run and outcome.kind is OutcomeKind.DONE:
+            workload = act.incident.workload.name
+            self._scene.happenings.add("action", outcome.text, workload, code=act.action, rule=act.incident.rule)
+
+    def _tell(self, incident: Incident) -> None:
+        progress = self._progress.setdefault(incident.id, HistoryProgress())
+        for entry in progress.unseen(incident.history):
+            progress.advance(entry)
+            self._scene.happenings.add(
+                "incident",
+                f"{entry.state}: {entry.reason.text}",
+                incident.workload.name,
+                code=entry.reason.code,
+                rule=incident.rule,
+            )
+            if entry.state is State.ESCALATED:
+                self._scene.asked(incident.workload.name, "healer asked for help")
+
+    def _decided(self, decision: Decision) -> None:
+        said = f"{decision.verb}: {decision.reason.text}"
+        if decision.verb in _SHOWN and self._said.get(decision.incident) != said:
+            self._said[decision.incident] = said
+            incident = self._journal.incident(decision.incident)
+            workload = decision.target.name if incident is None else incident.workload.name
+            self._scene.happenings.add("decision", said, workload, code=decision.reason.code, rule=decision.rule)
+
+
+def tuning(settings: Settings) -> Tuning:
+    """The engine's settings."""
+    alerts = settings.alerts
+    return Tuning(settings.engine, settings.limits, alerts.expiry, alerts.freshness, "default", settings.events.fade)

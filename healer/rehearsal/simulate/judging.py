@@ -1,0 +1,102 @@
+"""Judges healer's life in a scenario by what the scenario expects: healed, rightly held, or harmed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from healer.actions.registry import ACTIONS
+from healer.model.duration import about
+from healer.rehearsal.simulate.happenings import TimelineEntry
+from healer.rehearsal.simulate.life import Life
+from healer.rehearsal.simulate.scenario import ANY, Deed, Expectation
+
+HARM = 0.001
+"""A share of the requests: so many more that fail than without healer are harm."""
+_GRACE = 1800.0
+"""Seconds before the end: a fault that strikes later need not be healed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """The verdict: `healed`, `held`, `harmed`, `unhealed` (something is still broken) or `acted` (where nothing was to be done).
+
+    `met`: it is what the scenario expects, and so is everything else; `faults` says what is not, a sentence each.
+    """
+
+    verdict: str
+    met: bool
+    faults: tuple[str, ...] = ()
+
+
+def judge(expect: Expectation, healed: Life, without: Life | None) -> Ruling:
+    """Judge a life with healer. `without` is the same scenario with nobody who heals, if it was played."""
+    harms = [*_harms(expect, healed, without)]
+    failings = [*_failings(expect, healed)]
+    unhealed = [strike.id for strike in healed.strikes if strike.healed is None and strike.began < healed.lasts - _GRACE]
+    acted = [each.text for each in changes(healed) if not any(_is(each, deed) for deed in expect.should)]
+    if harms:
+        verdict = "harmed"
+    elif expect.verdict == "held":
+        verdict = "acted" if acted else "held"
+    else:
+        verdict = "unhealed" if unhealed else "healed"
+    if verdict == "acted":
+        failings.append(f"healer changed something that it should have left alone: {'; '.join(acted[:3])}")
+    if verdict == "unhealed":
+        failings.append(f"not healed: {', '.join(unhealed[:10])}")
+    faults = (*harms, *failings)
+    return Ruling(verdict, verdict == expect.verdict and not faults, faults)
+
+
+def _harms(expect: Expectation, healed: Life, without: Life | None) -> Iterator[str]:
+    for deed in expect.must_not:
+        times = len(done(healed, deed))
+        if times > deed.more_than:
+            yield f"it must not {_said(deed)}, and did {times} times" + (f": {deed.why}" if deed.why else "")
+    if without is not None:
+        more, allowed = healed.failed - without.failed, max(1.0, HARM * without.requests)
+        if more > allowed:
+            yield f"{more:.0f} more requests failed than without healer"
+
+
+def _failings(expect: Expectation, healed: Life) -> Iterator[str]:
+    for deed in expect.should:
+        times = len(done(healed, deed))
+        if times < deed.at_least:
+            yield f"it should {_said(deed)} at least {deed.at_least} times, and did {times}"
+        elif deed.at_most is not None and times > deed.at_most:
+            yield f"it should {_said(deed)} at most {deed.at_most} times, and did {times}"
+    if expect.availability is not None and healed.availability < expect.availability:
+        yield f"availability is {healed.availability:.4%}, below {expect.availability:.4%}"
+    if expect.heals_within is not None:
+        for strike in healed.strikes:
+            if strike.healed is not None and strike.healed - strike.began > expect.heals_within:
+                took = about(strike.healed - strike.began)
+                yield f"{strike.id} took {took} to heal, longer than {about(expect.heals_within)}"
+
+
+def done(life: Life, deed: Deed) -> list[TimelineEntry]:
+    """The actions of a life that a deed names."""
+    return [each for each in life.happenings if each.kind == "action" and _is(each, deed)]
+
+
+def changes(life: Life) -> list[TimelineEntry]:
+    """The actions that changed something in the cluster."""
+    return [each for each in life.happenings if each.kind == "action" and _changes(each.code)]
+
+
+def _changes(action: str) -> bool:
+    return action not in ACTIONS or ACTIONS[action].spec.changes
+
+
+def _is(action: TimelineEntry, deed: Deed) -> bool:
+    named = _changes(action.code) if deed.action == ANY else action.code == deed.action
+    there = deed.workload is None or action.workload == deed.workload
+    return named and there and deed.after <= action.at and (deed.before is None or action.at <= deed.before)
+
+
+def _said(deed: Deed) -> str:
+    what = "change anything" if deed.action == ANY else deed.action
+    where = f" on {deed.workload}" if deed.workload else ""
+    since = f" after {about(deed.after)}" if deed.after else ""
+    until = f" before {about(deed.before)}" if deed.before is not None else ""
+    return f"{what}{where}{since}{until}"

@@ -1,0 +1,175 @@
+"""Plays a scenario once, under one policy: from the warm-up of the cluster to the end, in virtual time."""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from healer.lab.objects import CHANCE, CLOCK
+from healer.model.incident import Incident
+from healer.rehearsal.simulate.happenings import Happenings, TimelineEntry
+from healer.rehearsal.simulate.healing import Healer
+from healer.rehearsal.simulate.operations import ModelledAutoscalers, Operations
+from healer.rehearsal.simulate.played import PlayedCluster
+from healer.rehearsal.simulate.policies import DeleteOnAlert, DoNothing, HealingPolicy, RestartAtOnce, Scene
+from healer.rehearsal.simulate.prometheus import ModelledPrometheus
+from healer.rehearsal.simulate.scenario import Scenario
+from healer.rehearsal.simulate.serving import Service, Serving, edges
+from healer.rehearsal.simulate.strikes import Strike, Strikes
+from healer.rehearsal.simulate.virtual import VirtualLoop, run
+from healer.rules.rulebook import Rulebook
+from healer.settings import Settings
+
+MIDNIGHT = 1_799_971_200.0
+"""The midnight before the scenario begins, in seconds since the epoch: 15 January 2027."""
+_SETTLED = 1800.0
+"""Seconds that the cluster has been up, beyond the slowest start, when the scenario begins: a revision counts as healthy then."""
+SAMPLES = 288
+"""Samples of each Service over the scenario: one each 5 minutes of a day."""
+POLICIES: Mapping[str, Callable[[Scene], HealingPolicy]] = {
+    "healer": Healer,
+    "none": DoNothing,
+    "restart-at-once": RestartAtOnce,
+    "delete-on-alert": DeleteOnAlert,
+}
+"""What can heal, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What happened under a policy. Times are in seconds from the beginning."""
+
+    policy: str
+    lasts: float
+    services: Mapping[str, Service]
+    strikes: list[Strike]
+    happenings: list[TimelineEntry]
+    incidents: list[Incident] = field(default_factory=list)
+    unready: list[str] = field(default_factory=list)
+    """The workloads that were not whole when the scenario began."""
+
+    @property
+    def requests(self) -> float:
+        """All that came."""
+        return sum(each.requests for each in self.services.values())
+
+    @property
+    def failed(self) -> float:
+        """Those that failed."""
+        return sum(each.failed for each in self.services.values())
+
+    @property
+    def availability(self) -> float:
+        """The share of the requests that was answered."""
+        return 1 - self.failed / self.requests if self.requests else 1.0
+
+
+def live(
+    scenario: Scenario,
+    rulebook: Rulebook,
+    settings: Settings,
+    *,
+    policy: str,
+    seed: int,
+    lasts: float | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Life:
+    """Play the scenario under a policy. `progress` is given the share (0 to 1) that has passed."""
+    loop = VirtualLoop()
+    return run(_Play(scenario, rulebook, settings, policy, seed, lasts or scenario.spec.lasts, progress, loop).run(), loop)
+
+
+class _Play:
+    """The parts of one life."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        rulebook: Rulebook,
+        settings: Settings,
+        policy: str,
+        seed: int,
+        lasts: float,
+        progress: Callable[[float], None],
+        loop: VirtualLoop,
+    ) -> None:
+        self._spec = scenario.spec
+        self._rulebook = rulebook
+        self._settings = settings
+        self._name = policy
+        self._seed = seed
+        self._lasts = lasts
+        self._progress = progress
+        self._loop = loop
+        slowest = max(each.starts + each.loads for each in self._spec.cluster.workloads)
+        self._origin = _SETTLED + slowest
+        self._start = MIDNIGHT + self._spec.starts
+        self._clock = loop.clock(self._start - self._origin)
+
+    def now(self) -> float:
+        """Seconds from the beginning of the scenario; negative in the warm-up."""
+        return self._loop.time() - self._origin
+
+    async def run(self) -> Life:
+        """Play it."""
+        CLOCK.set(self._clock.wall)
+        CHANCE.set(random.Random(f"{self._seed} names"))
+        happenings = Happenings(self.now)
+        async with PlayedCluster(self._spec.cluster) as cluster:
+            strikes = Strikes(
+                self._spec.faults,
+                cluster,
+                self._lasts,
+                self._seed,
+                happenings,
+                self.now,
+                lambda uid: serving.answered_otherwise(uid),
+            )
+            serving = Serving(self._spec.cluster.workloads, self._spec.starts, self.now, strikes.answers)
+            operations = Operations(self._spec.operations, cluster, happenings, self.now)
+            cluster.lab.store.listeners.extend([serving.observe, strikes.observe, operations.observe])
+            scene = Scene(cluster, happenings, self._clock, self._rulebook, self._settings, lambda: prometheus, strikes.mended)
+            policy = POLICIES[self._name](scene)
+            prometheus = ModelledPrometheus(
+                self._spec.prometheus,
+                cluster,
+                serving,
+                strikes,
+                happenings,
+                self.now,
+                self._start,
+                policy.alerted,
+                lambda workload: strikes.mended(workload, "an alert told of it"),
+            )
+            async with asyncio.TaskGroup() as group:
+                healing = group.create_task(policy.run())
+                await asyncio.sleep(self._origin)
+                happenings.all.clear()
+                unready = [name for name in cluster.workloads if cluster.ready(name) < cluster.desired(name)]
+                tasks = [
+                    group.create_task(each)
+                    for each in (
+                        self._tick(serving),
+                        strikes.run(),
+                        operations.run(),
+                        prometheus.run(),
+                        ModelledAutoscalers(cluster, serving, self.now).run(),
+                    )
+                ]
+                await self._sample(serving)
+                for task in (*tasks, healing):
+                    task.cancel()
+            incidents = policy.incidents if isinstance(policy, Healer) else []
+        return Life(self._name, self._lasts, serving.services, strikes.all, happenings.all, incidents, unready)
+
+    async def _tick(self, serving: Serving) -> None:
+        for edge in edges(self._spec.cluster.workloads, self._lasts):
+            await asyncio.sleep(max(0.0, edge - self.now()))
+            serving.tick()
+
+    async def _sample(self, serving: Serving) -> None:
+        """ServiceSample the Services until the scenario is over."""
+        for number in range(1, SAMPLES + 1):
+            await asyncio.sleep(number * self._lasts / SAMPLES - self.now())
+            serving.sample()
+            self._progress(number / SAMPLES)

@@ -1,0 +1,109 @@
+"""The result of a simulation: the lives under each policy, and the verdict; as JSON the same bytes for the same seed."""
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from healer.rehearsal.simulate.judging import Ruling, judge
+from healer.rehearsal.simulate.life import Life, live
+from healer.rehearsal.simulate.scenario import Scenario
+from healer.rules.rulebook import Rulebook
+from healer.settings import Settings
+
+HEALER, NONE = "healer", "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """A scenario, its lives by policy, and the verdict on healer's (None when it was not played)."""
+
+    scenario: Scenario
+    seed: int
+    lives: Mapping[str, Life]
+    ruling: Ruling | None
+
+
+def simulate(
+    scenario: Scenario,
+    rulebook: Rulebook,
+    settings: Settings,
+    *,
+    policies: Sequence[str],
+    seed: int,
+    lasts: float | None = None,
+    progress: Callable[[str, float], None] = lambda _policy, _share: None,
+) -> Simulation:
+    """Play the scenario under each policy. `progress` is given the policy and the share (0 to 1) of its life that has passed."""
+    lives = {
+        name: live(
+            scenario,
+            rulebook,
+            settings,
+            policy=name,
+            seed=seed,
+            lasts=lasts,
+            progress=partial(progress, name),
+        )
+        for name in policies
+    }
+    ruling = judge(scenario.spec.expect, lives[HEALER], lives.get(NONE)) if HEALER in lives else None
+    return Simulation(scenario, seed, lives, ruling)
+
+
+def plain(simulation: Simulation) -> dict[str, Any]:
+    """For programs."""
+    return {
+        "scenario": simulation.scenario.metadata.name,
+        "about": simulation.scenario.spec.about,
+        "seed": simulation.seed,
+        "verdict": None if simulation.ruling is None else asdict(simulation.ruling),
+        "policies": {name: _life(life) for name, life in simulation.lives.items()},
+    }
+
+
+def _life(life: Life) -> dict[str, Any]:
+    return {
+        "seconds": life.lasts,
+        "requests": _round(life.requests),
+        "failed": _round(life.failed),
+        "availability": _round(life.availability, 9),
+        "actions": actions(life),
+        "timeToHeal": _round(time_to_heal(life)),
+        "unhealed": [strike.id for strike in life.strikes if strike.healed is None],
+        "unreadyAtStart": life.unready,
+        "workloads": {
+            name: {
+                "requests": _round(service.requests),
+                "failed": _round(service.failed),
+                "availability": _round(service.availability, 9),
+                "degradedSeconds": _round(service.degraded),
+            }
+            for name, service in life.services.items()
+        },
+        "faults": [
+            {"name": each.id, "began": _round(each.began), "healed": _round(each.healed), "workloads": list(each.workloads)}
+            for each in life.strikes
+        ],
+        "timeline": [
+            {key: value for key, value in {**asdict(each), "at": _round(each.at)}.items() if value != ""}
+            for each in life.happenings
+        ],
+    }
+
+
+def actions(life: Life) -> dict[str, int]:
+    """How often each action was done, by name."""
+    return dict(sorted(Counter(each.code for each in life.happenings if each.kind == "action").items()))
+
+
+def time_to_heal(life: Life) -> float | None:
+    """The median, in seconds, of those faults that were healed; None without any."""
+    took = [strike.healed - strike.began for strike in life.strikes if strike.healed is not None]
+    return statistics.median(took) if took else None
+
+
+def _round(value: float | None, digits: int = 3) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,280 @@
+"""What a scenario file says: a cluster and its traffic, faults, what people do meanwhile, and what a good engineer would do.
+
+These models are the schema. Their keys are those of the YAML, and a key that is not declared here is an error. All times of a
+scenario are durations from its beginning.
+"""
+
+from collections.abc import Collection
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from healer.actions.registry import ACTIONS
+from healer.lab.kubelet.behaviour import BEHAVIOURS
+from healer.model.duration import Duration
+from healer.rehearsal.simulate.cluster_spec import ClusterSpec, Moment, Part, Percent, PrometheusSpec
+from healer.rules.form import LabelKey, LabelValue, Model, Name, Number, Text, Whole, fault, one_of
+from healer.rules.portion import Portion
+from healer.rules.schema import Metadata
+
+KIND = "Scenario"
+_SHOWN = tuple(sorted(name for name, frames in BEHAVIOURS.items() if frames is not None and name not in ("ok", "slow")))
+"""How a sick pod can show itself to the kubelet: the lab's behaviours."""
+
+
+class TargetSpec(Model):
+    """What a fault strikes. Several keys narrow it down."""
+
+    workload: Name | None = None
+    """Without it, every workload."""
+    pods: Portion | None = None
+    """So many of its pods, drawn by the seed; without it, all of them."""
+    node: Name | None = None
+    """`any` is a node that is drawn by the seed, of those with pods of the workload."""
+    zone: Name | None = None
+    image: Text | None = None
+    """Only pods with this image."""
+    new: bool = False
+    """Only pods that are made while the fault lasts: what runs goes on."""
+
+
+class SickAnswers(Model):
+    """How a sick pod answers while it is in the Service. (A pod that is not ready is not in it.)"""
+
+    fail: Part = 0.0
+    """So many of its requests fail."""
+    capacity: Percent = 1.0
+    """So much of its capacity is left."""
+
+
+class FaultAlert(Model):
+    """An alert that somebody has for this very fault."""
+
+    name: Text
+    after: Annotated[Duration, Field(ge=0)] = 60.0
+    """From the beginning of the fault until the alert fires: its `for`, and the time that the metrics take to show it."""
+    of: Annotated[str, one_of("pod", "workload", "node")] = "pod"
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    summary: str = ""
+
+
+class NodeSign(Model):
+    """A condition that an agent writes on the node, as node-problem-detector does; `Ready: Unknown` loses the node."""
+
+    type: Text
+    status: Annotated[str, one_of("True", "False", "Unknown")] = "True"
+    reason: Text = "Problem"
+    message: str = ""
+
+
+class Shows(Model):
+    """How a fault is seen."""
+
+    pod: Annotated[str, one_of(*_SHOWN)] | None = None
+    """What the kubelet reports of the pod: one of the lab's behaviours."""
+    answers: SickAnswers = SickAnswers()
+    alert: FaultAlert | None = None
+    node: NodeSign | None = None
+    """What is written on the node that it strikes (`target.node`, `target.zone`)."""
+
+
+DRAWN = "any"
+"""In place of a node's name: the seed draws one."""
+SITS = ("container", "pod", "node", "zone", "revision", "workload", "cluster")
+"""Where a fault can sit."""
+
+
+class FaultSpec(Model):
+    """A fault. Where it sits says what cures it."""
+
+    name: Name
+    at: Moment | None = None
+    """When it strikes. Either this or `perDay`."""
+    per_day: Annotated[Number, Field(gt=0, le=1000)] | None = None
+    """It strikes so often a day on the average, at times that the seed draws."""
+    target: TargetSpec = TargetSpec()
+    sits: Annotated[str, one_of(*SITS)] = "pod"
+    """`container`: a restart of the container cures it, and so does another pod. `pod`: another pod does. `node`, `zone`: a pod
+    on another node, in another zone, is well. `revision`: another revision is well, so a rollback cures it. `workload`,
+    `cluster`: nothing that healer can do cures it: it takes its time, or a person."""
+    lasts: Annotated[Duration, Field(gt=0)] | None = None
+    """It ends by itself. Without it, it lasts until it is cured."""
+    human: Annotated[Duration, Field(gt=0)] | None = None
+    """So long after healer has asked a person for help, somebody has mended it."""
+    returns: Annotated[Duration, Field(gt=0)] | None = None
+    """So long after it was cured, it strikes again: a leak, for example."""
+    shows: Shows
+
+    @model_validator(mode="after")
+    def _timed(self) -> Self:
+        if (self.at is None) == (self.per_day is None):
+            raise fault("a fault has either at or perDay", "at: 2h strikes once; perDay: 4 strikes at drawn times")
+        if self.sits == "zone" and self.target.zone is None:
+            raise fault("a fault that sits in a zone names it", "target: {zone: NAME}", ("target",))
+        if self.sits == "node" and self.target.node is None:
+            raise fault("a fault that sits in a node names it", "target: {node: any}, or a name", ("target",))
+        return self
+
+
+class OfWorkload(Model):
+    """A workload by name."""
+
+    workload: Name
+
+
+class NodeName(Model):
+    """A node by name."""
+
+    node: Name
+
+
+class NewImage(Model):
+    """A new image for a workload."""
+
+    workload: Name
+    image: Text
+
+
+class NewReplicas(Model):
+    """Another number of replicas."""
+
+    workload: Name
+    replicas: Annotated[Whole, Field(ge=0)]
+
+
+OPERATIONS = ("rollout", "scale", "drain", "uncordon", "restart", "gitops", "pause", "resume")
+
+
+class OperationSpec(Model):
+    """What people, or their pipelines, do to the cluster meanwhile."""
+
+    at: Moment
+    rollout: NewImage | None = None
+    scale: NewReplicas | None = None
+    drain: NodeName | None = None
+    """Cordon a node and evict its pods, as `kubectl drain`."""
+    uncordon: NodeName | None = None
+    restart: OfWorkload | None = None
+    """As `kubectl rollout restart`."""
+    gitops: OfWorkload | None = None
+    """From now on a controller puts the manifest back as it is now, within a minute of each change."""
+    pause: OfWorkload | None = None
+    """Annotate the workload so that healer leaves it alone."""
+    resume: OfWorkload | None = None
+
+    @property
+    def what(self) -> str:
+        """The one that is given."""
+        return next(name for name in OPERATIONS if getattr(self, name) is not None)
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [name for name in OPERATIONS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise fault("an operation is exactly one thing", f"one of {', '.join(OPERATIONS)}")
+        return self
+
+
+ANY = "*"
+"""Any action that changes the cluster."""
+
+
+class Deed(Model):
+    """Actions of healer, as an expectation names them."""
+
+    action: Annotated[str, one_of(ANY, *sorted(ACTIONS))]
+    """An action; `*` is any that changes the cluster."""
+    workload: Name | None = None
+    """On it or its pods; without it, on any."""
+    after: Moment = 0.0
+    before: Moment | None = None
+    """From when to when it counts."""
+    why: str = ""
+    """For the reader."""
+
+
+class Should(Deed):
+    """What a good engineer would do."""
+
+    at_least: Annotated[Whole, Field(ge=1)] = 1
+    at_most: Annotated[Whole, Field(ge=1)] | None = None
+
+
+class MustNot(Deed):
+    """What a good engineer would not do."""
+
+    more_than: Annotated[Whole, Field(ge=0)] = 0
+    """So often is no harm."""
+
+
+class Expectation(Model):
+    """What a good engineer would and would not do, for a corpus to be judged by."""
+
+    verdict: Annotated[str, one_of("healed", "held")] = "healed"
+    """`healed`: all that healer can mend is well again. `held`: there is nothing that healer can mend, and it changes nothing
+    but what `should` names."""
+    should: tuple[Should, ...] = ()
+    must_not: tuple[MustNot, ...] = ()
+    availability: Part | None = None
+    """At least so much of the requests is answered, with healer."""
+    heals_within: Annotated[Duration, Field(gt=0)] | None = None
+    """The longest time from a fault's beginning until it is cured, of those that are cured."""
+
+
+class ScenarioSpec(Model):
+    """The scenario."""
+
+    about: Text
+    """What happens, in a sentence or two."""
+    lasts: Annotated[Duration, Field(gt=0, le=30 * 86400)] = 86400.0
+    """How long is simulated."""
+    starts: Annotated[Duration, Field(ge=0, lt=86400)] = 0.0
+    """The time of the day at which it begins."""
+    rules: tuple[Text, ...] = ()
+    """Rule files and folders, relative to this file; `--rules` replaces them."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Settings of healer, as its settings file has them."""
+    cluster: ClusterSpec
+    prometheus: PrometheusSpec = PrometheusSpec()
+    faults: tuple[FaultSpec, ...] = ()
+    """None is a control: nothing is wrong, whatever it looks like."""
+    operations: tuple[OperationSpec, ...] = ()
+    expect: Expectation = Expectation()
+
+    @model_validator(mode="after")
+    def _refers(self) -> Self:
+        """Every workload, node and zone that is named is there, and each fault has a name of its own."""
+        workloads = {each.name for each in self.cluster.workloads}
+        nodes = {f"node-{number}" for number in range(self.cluster.nodes)} | {DRAWN}
+        seen: set[str] = set()
+        for index, each in enumerate(self.faults):
+            _known("workload", each.target.workload, workloads, ("faults", index, "target", "workload"))
+            _known("node", each.target.node, nodes, ("faults", index, "target", "node"))
+            _known("zone", each.target.zone, set(self.cluster.zones), ("faults", index, "target", "zone"))
+            if each.name in seen:
+                raise fault(f"the fault {each.name!r} is given twice", "rename one", ("faults", index, "name"))
+            seen.add(each.name)
+        for index, operation in enumerate(self.operations):
+            named = getattr(operation, operation.what)
+            at = ("operations", index, operation.what)
+            _known("workload", getattr(named, "workload", None), workloads, (*at, "workload"))
+            _known("node", getattr(named, "node", None), nodes - {DRAWN}, (*at, "node"))
+        for part in ("should", "must_not"):
+            for index, deed in enumerate(getattr(self.expect, part)):
+                _known("workload", deed.workload, workloads, ("expect", to_camel(part), index, "workload"))
+        return self
+
+
+def _known(what: str, name: str | None, known: Collection[str], at: tuple[str | int, ...]) -> None:
+    if name is not None and name not in known:
+        raise fault(f"there is no {what} {name!r} in the cluster", f"there are {', '.join(sorted(known))}", at)
+
+
+class Scenario(Model):
+    """A scenario file of `healer simulate`."""
+
+    api_version: Literal["healer.dev/v1alpha1"]
+    kind: Literal["Scenario"]
+    metadata: Metadata
+    spec: ScenarioSpec

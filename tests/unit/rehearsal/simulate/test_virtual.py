@@ -1,0 +1,32 @@
+"""Time that does not pass."""
+
+import asyncio
+
+import pytest
+
+from healer.rehearsal.simulate.virtual import Stuck, VirtualLoop, run
+
+
+def test_a_day_passes_at_once_and_timers_fire_in_their_order() -> None:
+    loop, fired = VirtualLoop(), list[tuple[str, float]]()
+
+    async def later(name: str, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        fired.append((name, loop.time()))
+
+    async def main() -> float:
+        async with asyncio.TaskGroup() as group:
+            for name, seconds in (("day", 86_400), ("hour", 3_600), ("at once", 0)):
+                group.create_task(later(name, seconds))
+        return loop.clock(1_000.0).wall()
+
+    assert run(main(), loop) == 87_400.0
+    assert fired == [("at once", 0.0), ("hour", 3_600.0), ("day", 86_400.0)]
+
+
+def test_what_waits_for_ever_is_an_error_and_no_hang() -> None:
+    async def main() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(Stuck):
+        run(main(), VirtualLoop())
