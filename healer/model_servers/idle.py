@@ -56,12 +56,13 @@ def due(
 def replied(
     asked: Mapping[str, TokensAsked], reply: Reply, engines: Mapping[str, Standstill], now: float
 ) -> dict[str, TokensAsked]:
-    """What is known of the requests after one more, which was sent at that time."""
+    """What is known of the requests to these engines after one more, which was sent at that time."""
     before = asked.get(reply.engine)
     missed = counted(before, engines[reply.engine])
     vain = 0 if reply.token else 1 if before is None else before.vain + 1
     misses = 0 if not reply.late else 1 if missed is None else missed.misses + 1
-    return {**asked, reply.engine: TokensAsked(now, vain, misses, reply.refused)}
+    others = {name: one for name, one in asked.items() if name in engines}
+    return {**others, reply.engine: TokensAsked(now, vain, misses, reply.refused)}
 
 
 def counted(asked: TokensAsked | None, engine: Standstill) -> TokensAsked | None:

@@ -88,6 +88,7 @@ def test_what_counts_of_the_replies() -> None:
     assert seen == [(1, 1, ""), (2, 2, ""), (3, 0, "it answers 401"), (4, 1, ""), (0, 0, "")]
     moved = replied(asked | {ENGINE: TokensAsked(5, 2, 2, "")}, late, {ENGINE: still(beat(), since=6)}, 99)
     assert (moved[ENGINE].vain, moved[ENGINE].misses) == (3, 1), "it has made a step since"
+    assert {*replied(asked | {"engine 9": asked[ENGINE]}, late, engines, 99)} == {ENGINE}, "the other one is gone"
 
 
 # what follows
