@@ -271,16 +271,18 @@ def _models() -> Iterator[Row]:
         yield asks(rule, asked(condition), "pinModelVersion", SHORT)
     rule = f"{triton}/version-failed"
     yield pages(rule, asked("ModelVersionFailed"), SHORT)
-    queues = (instead("it is saturated", well("Saturated"), ""), instead("requests wait for it", well("Waiting"), ""))
+    saturated = instead("it is saturated", well("Saturated"), "")
+    queue = instead("requests wait, and none is in work", well("Waiting"), "")
     mute = instead("it hangs idle, and nobody asks it for a token", well("Mute"), "")
+    generates = instead("it is idle, and generates", well("Idle"), "")
     for rule, condition, *more in (
         ("models-kserve/model-not-ready", "ModelNotReady", SHORT),
         ("models-kserve/stuck-loading", "ModelStuckLoading"),
-        ("models-vllm/engine-hangs", "EngineStalled", *queues, mute),
-        ("models-vllm-idle/engine-hangs", "EngineStalled", *queues, instead("it is idle, and generates", well("Idle"), "")),
+        ("models-vllm/engine-hangs", "EngineStalled", saturated, queue, mute),
+        ("models-vllm-idle/engine-hangs", "EngineStalled", saturated, queue, generates),
         ("models-vllm/engine-dead", "EngineDead", SHORT),
-        ("models-sglang/engine-hangs", "EngineStalled"),
-        ("models-sglang/engine-unhealthy", "EngineUnhealthy"),
+        ("models-sglang/engine-hangs", "EngineStalled", saturated),
+        ("models-sglang/engine-unhealthy", "EngineUnhealthy", saturated),
     ):
         yield evicts(rule, asked(condition), STORM, LAST, *more)
 

@@ -76,6 +76,7 @@ _ILL: Mapping[tuple[str, str], Callable[[str], Answer]] = {
     (IDLE, "Idle"): _WELL[IDLE],
     **{(server, name): engine for server in ("vllm", IDLE) for name, engine in _QUEUES.items()},
     ("sglang", "EngineStalled"): _engine("sglang", moves=False),
+    ("sglang", "Saturated"): _engine("sglang", waiting=900, health=503),
     ("sglang", "EngineUnhealthy"): _engine("sglang", running=0, health=503),
     ("triton", "ModelStuckLoading"): _repository(("1", "LOADING", "")),
     ("triton", "ModelNotAvailable"): _repository(("1", "UNAVAILABLE", "unloaded")),
