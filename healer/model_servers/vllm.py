@@ -8,7 +8,8 @@ before the engine is up, and nothing listens at it until then (entrypoints/opena
 
 A hang that begins while it has nothing to do leaves its gauges at zero: only a request shows it. `POST /v1/completions`
 (entrypoints/openai/completion) is cancelled when its connection is closed (with_cancellation in entrypoints/utils.py); the header
-X-data-parallel-rank names the engine (_get_data_parallel_rank).
+X-data-parallel-rank names the engine (_get_data_parallel_rank). `GET /is_paused` (serve/dev/rlhf, in development mode only) asks
+the engine as well (AsyncLLM.is_paused), and so is not answered while it hangs, nor while it loads weights.
 """
 
 from collections.abc import Mapping, Sequence
