@@ -16,6 +16,7 @@ from healer.cli.common import (
     PrometheusUrl,
     print_json,
     prometheus_url,
+    tenants,
     with_cluster,
 )
 from healer.clock import SYSTEM
@@ -62,26 +63,28 @@ def check(
             "for several.",
         ),
     ] = None,
+    as_tenant: Annotated[
+        str,
+        typer.Option("--as-tenant", metavar="NS", help="Check the files as RuleSets that are applied to this namespace."),
+    ] = "",
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The daemon's settings, for what they grant RuleSets.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for a remark, too: for pipelines.")] = False,
     output: Output = "text",
     context: Context = None,
 ) -> None:
     """Check rule files. Print every error with file:line:column and a hint, and remarks about rules that may surprise.
 
+    A document with a namespace in its metadata is checked as a RuleSet in the cluster, by what the settings grant that namespace.
     With --cluster, nothing in the cluster is changed: it says where a scope matches nothing, a route, a workload or a ConfigMap
     is missing, a PodDisruptionBudget refuses, healer lacks a permission, no PrometheusRule defines an alert, or Prometheus has no
     such metric. The result is on standard output. Exit code 1 when there is an error, and with --strict also for a remark. 2 when
     the files, or with --cluster the cluster, cannot be read.
     """
     named = [path for path in paths if path != STDIN]
-    try:
-        texts = read(named) if named else {}
-    except RulesError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(EXIT_SETUP) from error
-    if STDIN in paths:
-        texts["<stdin>"] = _stdin()
-    rules, problems = load_all(texts, vocabulary())
+    texts = _read_texts(named) | ({"<stdin>": _stdin()} if STDIN in paths else {})
+    rules, problems = _read_rules(texts, config, as_tenant)
     notes = [*passed_over(named), *remarks(rules)]
     checked = ClusterChecked([], [], [])
     if cluster and not problems:
@@ -94,6 +97,24 @@ def check(
     doubtful = notes or checked.findings or any(each.doubts for each in checked.coverage)
     if problems or (strict and doubtful):
         raise typer.Exit(EXIT_PROBLEMS)
+
+
+def _read_texts(paths: list[Path]) -> dict[str, str]:
+    """The texts of rule files. An error is printed and ends the program with exit code 2."""
+    try:
+        return read(paths) if paths else {}
+    except RulesError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(EXIT_SETUP) from error
+
+
+def _read_rules(texts: dict[str, str], config: Path | None, as_tenant: str) -> tuple[list[BoundRule], list[Problem]]:
+    """The rules and the problems. An error of the settings is printed and ends the program with exit code 2."""
+    try:
+        return load_all(texts, vocabulary(), tenants(config, as_tenant and valid(as_tenant, "a namespace")))
+    except (SettingsError, OperateError) as error:
+        typer.echo(clean(f"healer: {error}"), err=True)
+        raise typer.Exit(EXIT_SETUP) from error
 
 
 def _against_cluster(

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -17,6 +18,10 @@ from healer.cluster.api import Api, ClusterError
 from healer.model.duration import LONGEST, parse, say
 from healer.operate.explain.show import clean
 from healer.operate.objects import OperateError
+from healer.rules.grants import Tenant, granted, named
+from healer.rules.loading import TenantOf
+from healer.rules.positions import Document
+from healer.settings import Settings, load_settings
 
 EXIT_PROBLEMS = 1
 EXIT_SETUP = 2
@@ -62,6 +67,21 @@ PrometheusUrl = Annotated[
 ]
 
 T = TypeVar("T")
+
+
+def tenants(config: Path | None, namespace: str = "") -> TenantOf:
+    """Who the tenant of a document is: that of `namespace`, if given, else of the namespace in its metadata, with what the
+    settings grant it. Settings are read when the first such document comes. Raises SettingsError."""
+
+    @cache
+    def settings() -> Settings:
+        return load_settings(config)
+
+    def tenant_of(document: Document) -> Tenant | None:
+        home = named(document, namespace)
+        return granted(settings().rulesets.grants, home) if home else None
+
+    return tenant_of
 
 
 def with_cluster(work: Callable[[Api], Awaitable[T]], context: str | None) -> T:

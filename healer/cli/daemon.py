@@ -16,7 +16,7 @@ import yaml
 
 from healer import shipped
 from healer.actions.registry import ACTIONS
-from healer.cli.common import EXIT_FAILED, EXIT_PROBLEMS, EXIT_SETUP, Context, HealerNamespace, LeaseName, RulePaths
+from healer.cli.common import EXIT_FAILED, EXIT_PROBLEMS, EXIT_SETUP, Context, HealerNamespace, LeaseName, RulePaths, tenants
 from healer.cli.logs import configure_logging
 from healer.cli.stream import LogStream
 from healer.cluster.api import Api, ClusterConfigError
@@ -138,12 +138,13 @@ def rbac(
     For `kubectl apply -f -`: the service account; a ClusterRole healer-rules, which is added to the ClusterRole healer; and a
     Role for the lease, with their bindings. With --namespace there are Roles in these namespaces instead, and a ClusterRole only
     when a rule needs objects outside all namespaces. deploy/healer has the manifests for the rules in rules/, under the name
-    healer-packs: it takes nothing back of what you apply here. The settings http.token_review, http.control_token_file and
-    cluster.nodes add the reviews of tokens, what people do on the page, and the watch of nodes. Exit code 2 when the
-    rules or the settings cannot be used.
+    healer-packs: it takes nothing back of what you apply here. The settings http.token_review, http.control_token_file,
+    cluster.nodes and rulesets.enabled add the reviews of tokens, what people do on the page, and the watches of nodes and of
+    RuleSets. A file with a namespace in its metadata is a RuleSet: what its rules need is printed too. Exit code 2 when the rules
+    or the settings cannot be used.
     """
     try:
-        rulebook = load_rules(paths, vocabulary())
+        rulebook = load_rules(paths, vocabulary(), tenants(config))
         settings = load_settings(config)
         namespace = valid(healer_namespace, "a namespace")
         confined = [valid(each, "a namespace") for each in within or ()]

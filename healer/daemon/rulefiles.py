@@ -12,7 +12,7 @@ from healer.actions.registry import ACTIONS
 from healer.clock import SYSTEM, Clock
 from healer.model_servers.registry import SERVERS
 from healer.routes.registry import ROUTERS
-from healer.rules.loading import load_all
+from healer.rules.loading import TenantOf, load_all, nobody
 from healer.rules.positions import Problem
 from healer.rules.rulebook import Rulebook, capped
 from healer.rules.schema import Mode
@@ -101,13 +101,13 @@ def read(paths: Iterable[Path]) -> dict[str, str]:
     return texts
 
 
-def load_rules(paths: Iterable[Path], known: Vocabulary) -> Rulebook:
+def load_rules(paths: Iterable[Path], known: Vocabulary, tenant_of: TenantOf = nobody) -> Rulebook:
     """The rules of these files and folders. Raises RulesError with every problem."""
-    return _rulebook(read(paths), known)
+    return _rulebook(read(paths), known, tenant_of)
 
 
-def _rulebook(texts: Mapping[str, str], known: Vocabulary) -> Rulebook:
-    rules, problems = load_all(texts, known)
+def _rulebook(texts: Mapping[str, str], known: Vocabulary, tenant_of: TenantOf = nobody) -> Rulebook:
+    rules, problems = load_all(texts, known, tenant_of)
     if problems:
         raise RulesError(problems)
     return Rulebook(rules)

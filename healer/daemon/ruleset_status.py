@@ -49,6 +49,7 @@ class _WrittenAcceptance:
     """What was written last into an object, and when by the monotonic clock."""
 
     verdict: _Acceptance
+    fired: datetime | None
     at: float
 
 
@@ -109,7 +110,9 @@ class RuleSetStatuses:
         if _found(each) == verdict and status.last_fired == fired:
             return False
         last = self._written.get(each.object.metadata.uid)
-        return last is None or last.verdict != verdict or self._api.clock.steady() - last.at >= _AGAIN
+        if last is None or last.verdict != verdict or (last.fired is None and fired is not None):
+            return True
+        return self._api.clock.steady() - last.at >= _AGAIN
 
     async def _write(self, each: JudgedRuleSet, verdict: _Acceptance, fired: datetime | None) -> None:
         if not self._is_leader():
@@ -124,7 +127,7 @@ class RuleSetStatuses:
                 return  # it has changed, or is gone: the watch tells, and it is judged again
             raise
         last = self._written.get(meta.uid)
-        self._written[meta.uid] = _WrittenAcceptance(verdict, self._api.clock.steady())
+        self._written[meta.uid] = _WrittenAcceptance(verdict, fired, self._api.clock.steady())
         if _found(each) != verdict and (last is None or last.verdict != verdict):
             self._told(each, verdict.message)
 

@@ -55,6 +55,8 @@ CONTROL = union(
 )
 """To approve, undo and pause for people, on the page (HEALER_HTTP__CONTROL_TOKEN_FILE) and by buttons in Slack. What is undone
 takes the permissions of its action."""
+RULESETS_READ = permissions("healer.dev", "rulesets", "list watch") | permissions("healer.dev", "rulesets/status", "patch")
+"""To take rules from RuleSets of the cluster, and to say in them what became of them (HEALER_RULESETS__ENABLED)."""
 OWN_NAMESPACE = permissions("", "namespaces", "get")
 """To read the pause of a namespace without the permission to list Namespaces. A Role in that namespace grants it."""
 
@@ -83,6 +85,7 @@ def asked_for(settings: Settings) -> Permissions:
     wanted = (
         (REVIEWS, bool(settings.http.token_review)),
         (NODES_WATCHED, settings.cluster.nodes),
+        (RULESETS_READ, settings.rulesets.enabled),
         (CONTROL, settings.http.control or any(section.buttons for section in settings.sinks.values())),
     )
     return union(needs for needs, holds in wanted if holds)
@@ -178,8 +181,8 @@ def rule_roles(
         return [_cluster_role(name, _rules(needs))]
     everywhere, inside = split(needs)
     granted = dict(routes or {}) | dict.fromkeys(within, inside)
-    # healer's namespace holds the incidents of nodes and of the cluster
-    granted[namespace] = granted.get(namespace, frozenset()) | JOURNAL
+    # healer's namespace holds the incidents of nodes and of the cluster, and the Events on healer's Lease
+    granted[namespace] = granted.get(namespace, frozenset()) | JOURNAL | SAID_ON_OBJECTS
     cluster = [_cluster_role(name, _rules(everywhere))] if everywhere else []
     return cluster + [role for each, may in granted.items() for role in _role(name, _rules(may), each, namespace)]
 

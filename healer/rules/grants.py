@@ -66,6 +66,12 @@ def granted(grants: Mapping[str, Grant], namespace: str) -> Tenant:
     return Tenant(namespace, grants.get(namespace) or grants.get(ANYWHERE) or Grant())
 
 
+def named(document: Document, namespace: str = "") -> str:
+    """The namespace whose RuleSet a document is: `namespace`, if given, else what its metadata has; "" for a rule file."""
+    written = _mapping(document.data, "metadata").get("namespace", "")
+    return namespace or (written if isinstance(written, str) else "")
+
+
 def at_home(document: Document, tenant: Tenant) -> Document:
     """The document of an object in the cluster as a rule file has it: of its metadata the name alone, no status, and its own
     namespace as the scope where it says none."""

@@ -26,7 +26,8 @@ TenantOf = Callable[[Document], Tenant | None]
 """The tenant whose RuleSet a document is; None for one of healer's own rule files."""
 
 
-def _nobody(_: Document) -> Tenant | None:
+def nobody(_: Document) -> Tenant | None:
+    """No document is a tenant's."""
     return None
 
 
@@ -35,7 +36,7 @@ def load(text: str, file: str, known: Vocabulary) -> tuple[list[BoundRule], list
     return load_all({file: text}, known)
 
 
-def load_all(files: Mapping[str, str], known: Vocabulary, tenant_of: TenantOf = _nobody) -> tuple[list[BoundRule], list[Problem]]:
+def load_all(files: Mapping[str, str], known: Vocabulary, tenant_of: TenantOf = nobody) -> tuple[list[BoundRule], list[Problem]]:
     """The rules of several files (name -> text), and every problem in them, sorted; names must be unique across all of them."""
     rules: list[BoundRule] = []
     problems: list[Problem] = []

@@ -28,11 +28,14 @@ from healer.cluster.endpoints import ServiceEndpoints
 from healer.cluster.errors import Backoff
 from healer.cluster.lease import Lease, LeaseSettings
 from healer.cluster.poll import NamespacePoll
-from healer.cluster.resources import AUTOSCALERS, EVENTS, NODES, Resource
+from healer.cluster.resources import AUTOSCALERS, EVENTS, NODES, RULESETS, Resource
 from healer.cluster.watch import Reflector
 from healer.daemon.commands import Commands
 from healer.daemon.metrics import Metrics
 from healer.daemon.object_events import ObjectEvents
+from healer.daemon.rulefiles import vocabulary
+from healer.daemon.ruleset_status import RuleSetStatuses
+from healer.daemon.rulesets import RuleSets
 from healer.http.reviews import Reviewer, ReviewError
 from healer.journal.kube import KubeJournal
 from healer.journal.stored import INCIDENTS
@@ -50,6 +53,7 @@ from healer.model.action import Outcome, OutcomeKind, Permission, Permissions, p
 from healer.model.annotations import APPROVED_BY, UNDONE_BY
 from healer.model.effects import Act
 from healer.model.incident import Incident, Reason, State
+from healer.model.ruleset import RuleSet
 from healer.model.target import Target
 from healer.model.temporary import changes
 from healer.model.view import View, target_of
@@ -57,8 +61,10 @@ from healer.operate.approve import approve
 from healer.operate.objects import annotate, object_ref
 from healer.operate.who import explained
 from healer.routes.registry import ROUTERS
+from healer.rules.grants import RuleSetSettings
 from healer.rules.named_workload import NamedWorkload
 from healer.rules.probe import RouteRef, Side
+from healer.rules.schema import Mode
 from healer.sinks.commands import CommandRefused
 from healer.workloads.registry import WORKLOADS, core_resources
 from tests.deploy.test_admission import Review, changed
@@ -252,6 +258,39 @@ async def _says_so_on_the_object(trial: Trial) -> str:
         events.acted(act, Outcome(OutcomeKind.DONE, "Evicted", "it is evicted"), "it crashes")
         posted = await trial.until(lambda: bool(trial.lab.objects("events")))
         return "" if posted else "no Event is posted"
+
+
+async def _says_so_on_its_lease(trial: Trial) -> str:
+    """What became of the rule files; the Event carries the uid of the Lease."""
+    metrics = Metrics()
+    events = ObjectEvents(trial.api, metrics, "healer-0")
+    async with _running(events.run()):
+        events.say(Target("Lease", HOME, "healer", ""), "12 rules are in force", reason="RulesReloaded", action="reload rules")
+        posted = await trial.until(lambda: bool(trial.lab.objects("events")))
+        return "" if posted else "no Event is posted"
+
+
+async def _has_a_ruleset(trial: Trial) -> str:
+    rule = {"name": "crash", "when": {"pod": ["CrashLoopBackOff"]}, "heal": [{"evict": {}}]}
+    body = {"apiVersion": "healer.dev/v1alpha1", "kind": "RuleSet", "metadata": {"name": "mine", "namespace": NAMESPACE}}
+    await trial.lab.apply_yaml(shipped.RULESETS.read_text("utf-8"))
+    await trial.lab.apply(body | {"spec": {"rules": [rule]}})
+    return ""
+
+
+async def _judges(trial: Trial) -> str:
+    """Read the RuleSet that there is, and write into it what became of it."""
+    view = View(WORKLOADS)
+    (found,) = trial.lab.objects(f"{RULESETS.plural}.{RULESETS.api_group}")
+    view.put(msgspec.json.decode(msgspec.json.encode(found), type=RuleSet))
+    rulesets = RuleSets(view, RuleSetSettings(enabled=True), vocabulary(), lambda _: [], Mode.ENFORCE)
+    await rulesets.look(())
+    statuses = RuleSetStatuses(trial.api, rulesets, list, lambda: True, lambda *_: None)
+    async with _running(statuses.run()):
+        written = await trial.until(
+            lambda: "conditions" in trial.lab.objects(f"{RULESETS.plural}.{RULESETS.api_group}")[0].get("status", {})
+        )
+        return "" if written else "nothing is written into the RuleSet"
 
 
 async def _knows_alertmanager(trial: Trial) -> str:
@@ -581,9 +620,19 @@ ALWAYS: tuple[Deed, ...] = (
     Deed("lead", permissions("coordination.k8s.io", "leases", "get create update"), _leads),
     Deed("find the other replicas", permissions("discovery.k8s.io", "endpointslices", "list"), _finds_its_replicas),
     Deed("say on an object what was done", permissions("events.k8s.io", "events", "create"), _says_so_on_the_object),
+    Deed(
+        "say on the Lease what became of rule files",
+        permissions("events.k8s.io", "events", "create") | permissions("coordination.k8s.io", "leases", "get"),
+        _says_so_on_its_lease,
+        _has_a_lease,
+    ),
 )
 """What healer does, whatever its rules are."""
 WATCH_NODES = _watches(NODES)
+WATCH_RULESETS = replace(_watches(RULESETS), prepare=_has_a_ruleset)
+JUDGE = Deed(
+    "write into a RuleSet what became of it", permissions("healer.dev", "rulesets/status", "patch"), _judges, _has_a_ruleset
+)
 READ_NODE = Deed("evict a pod from a node that takes none", permissions("", "nodes", "get"), _evicts_elsewhere, _is_tainted)
 PIN = Deed("pin a model version", permissions("", "configmaps", "get patch") | _of("Deployment", "get"), _pins, _has_three)
 EVICTIONS: tuple[Deed, ...] = tuple(

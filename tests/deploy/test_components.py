@@ -13,11 +13,14 @@ import yaml
 from healer.actions.registry import ACTIONS
 from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.model.action import permissions
-from healer.operate.rbac import needed
+from healer.operate.rbac import RULESETS_READ, needed
+from healer.rules.grants import Grant
 from healer.rules.loading import load_all
 from healer.rules.rulebook import Rulebook
+from healer.rules.schema import Mode
 from tests.deploy.test_healer import ALL, FOLDER, ROOT, WITHOUT, changed, one, rules, settings
 from tests.docs.roles import SPLITTERS
+from tests.support.helm import rendered, values
 from tests.support.kustomize import Manifest, built
 from tests.support.manifest_checks import faults
 from tests.support.rbac import granted
@@ -36,6 +39,7 @@ BRINGS = {"production": {"nodes"}, "prometheus-operator": {"nodes", "prometheus-
 """The components that an overlay has already: kustomize refuses an object that is there twice."""
 SINCE = {"approver-name": "1.36"}
 """The first version of Kubernetes that has a component's kinds, where that is not the oldest."""
+_RBAC = "rbac.authorization.k8s.io"
 CANARIES = [f"canary-{kind.lower()}" for kind in SPLITTERS]
 CLUSTER = {*CANARIES, "models"}
 """Components with a part of the ClusterRole healer, which overlays/namespaced does without."""
@@ -231,3 +235,31 @@ def test_the_runbooks_of_the_alerts_have_an_address_of_ones_own(tmp_path: Path) 
         assert path.startswith("docs/")
         rule["annotations"]["runbook_url"] = f"{base}/{path.removeprefix('docs/')}"
     assert objects == before
+
+
+def test_rulesets_are_watched_and_answered_and_tenants_write_them_but_not_the_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = with_components("observe", ["rulesets"], tmp_path)
+    assert settings(objects, monkeypatch).rulesets.enabled
+    roles = [yaml.safe_load_all((FOLDER / "components/rulesets/roles.yaml").read_text("utf-8"))]
+    bound = [role for each in roles for role in each if not role["metadata"]["name"].endswith(("edit", "view"))]
+    assert granted(bound) == RULESETS_READ
+    for name, into in (("healer-rulesets-edit", {"admin", "edit"}), ("healer-rulesets-view", {"view"})):
+        role = one(objects, "ClusterRole", name)
+        labels = role["metadata"]["labels"]
+        assert {each for each in ("admin", "edit", "view") if labels.get(f"{_RBAC}/aggregate-to-{each}") == "true"} == into
+        assert [rule["resources"] for rule in role["rules"]] == [["rulesets"]]
+        assert ("create" in role["rules"][0]["verbs"]) is ("edit" in into)
+
+
+def test_the_chart_has_rulesets_as_the_component_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grants = {"payments": {"mode": "enforce", "actions": ["evict"]}}
+    chart = rendered(values("observe", rulesets={"enabled": True, "grants": grants}))
+    component = with_components("observe", ["rulesets"], tmp_path)
+    for each in component:
+        if "rulesets" in each["metadata"]["name"]:
+            assert one(chart, each["kind"], each["metadata"]["name"]) == each
+    found = settings(chart, monkeypatch).rulesets
+    assert found.enabled
+    assert found.grants == {"payments": Grant(mode=Mode.ENFORCE, actions=("evict",))}

@@ -28,6 +28,7 @@ from tests.deploy.deeds import (
     AUDIENCE,
     CONTROLS,
     EVICTIONS,
+    JUDGE,
     PACKS,
     PEOPLE,
     PIN,
@@ -38,6 +39,7 @@ from tests.deploy.deeds import (
     SHIFTS,
     TOKEN,
     WATCH_NODES,
+    WATCH_RULESETS,
     WATCHES,
     Deed,
     trial,
@@ -51,6 +53,7 @@ pytestmark = pytest.mark.slow
 FOLDER = ROOT / "deploy/healer"
 COMPONENT = "app.kubernetes.io/component"
 SENDERS = "healer-webhook"
+TENANTS = ("healer-rulesets-edit", "healer-rulesets-view")
 """Its rule is for no resource: `test_without_the_verb_on_the_path_a_sender_is_kept_out`."""
 
 Manifest = dict[str, Any]
@@ -86,7 +89,7 @@ def _beside(role: str) -> list[Manifest]:
 
 def _apart(roles: str) -> list[Manifest]:
     """What a component adds, with bindings of its own."""
-    return _only(list(yaml.safe_load_all((FOLDER / "components" / roles).read_text("utf-8"))), SENDERS)
+    return _only(list(yaml.safe_load_all((FOLDER / "components" / roles).read_text("utf-8"))), SENDERS, *TENANTS)
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ INSTALLATIONS = (
     Installation("nodes", _apart("nodes/roles.yaml"), (WATCH_NODES, READ_NODE)),
     Installation("namespaced", _only(built(FOLDER / "overlays/namespaced")), _CONFINED + PACKS, "production"),
     Installation("token-review", _apart("token-review/roles.yaml"), (REVIEW,)),
+    Installation("rulesets", _apart("rulesets/roles.yaml"), (WATCH_RULESETS, JUDGE)),
     Installation("control", _apart("control/roles.yaml"), CONTROLS),
     Installation("approver", _approvers(), PEOPLE),
 )
@@ -191,10 +195,10 @@ async def test_without_a_permission_something_is_not_done_and_that_is_told(
 
 
 def test_each_permission_of_each_role_that_is_shipped_is_tried() -> None:
-    """Except of that of senders, and of the sum of the others, which has no rules of its own."""
+    """Except of those of senders and of tenants, and of the sum of the others, which has no rules of its own."""
     files = [path.read_text("utf-8") for path in FOLDER.rglob("*.yaml")]
     objects = [each for text in files if "Role" in text for each in yaml.safe_load_all(text) if each and "kind" in each]
-    shipped = [role for role in _roles(objects) if role.get("rules") and role["metadata"]["name"] != SENDERS]
+    shipped = [role for role in _roles(objects) if role.get("rules") and role["metadata"]["name"] not in (SENDERS, *TENANTS)]
     assert {(_key(role), each) for role in shipped for _, each in _single(role)} == {(key, each) for _, key, each in GRANTED}
 
 

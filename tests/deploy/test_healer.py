@@ -277,7 +277,7 @@ def test_no_file_is_left_over() -> None:
         files = [*said.get("resources", ()), *(each["path"] for each in said.get("patches", ()))]
         files += [name.partition("=")[2] or name for each in said.get("configMapGenerator", ()) for name in each["files"]]
         named |= {(path.parent / name).resolve() for name in files}
-    kept = {FOLDER / "namespace.yaml", FOLDER / "crd.yaml"}
+    kept = {FOLDER / "namespace.yaml", FOLDER / "crd.yaml", FOLDER / "crd-rulesets.yaml"}
     assert {path for path in FOLDER.rglob("*.*") if path.name not in ("kustomization.yaml", "README.md")} == kept | {
         path for path in named if path.is_file() and path.is_relative_to(FOLDER)
     }

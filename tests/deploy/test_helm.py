@@ -78,6 +78,7 @@ EVERYTHING = values(
     webhook={"targets": {"teams": {"url_file": "/etc/healer/secrets/teams-url", "template": "teams"}}, "default": "teams"},
     apprise={"tags": ["ml-oncall"], "default": "ml-oncall"},
     roles=CANARY["roles"],
+    rulesets={"enabled": True, "grants": {"payments": {"mode": "enforce", "actions": ["evict"]}}},
     runbooks={"baseUrl": "https://git.example.com/ml/healer/docs/"},
     image={"repository": "registry.example.com/ml/healer", "tag": "0.1.0"},
     imagePullSecrets=[{"name": "registry"}],

@@ -1,15 +1,17 @@
 """RuleSets in the cluster: a tenant's rules act in its namespace as far as granted, and a wrong one harms nobody else."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from healer import shipped
 from healer.lab import Lab
 from healer.lab.objects import Object
 from tests.integration.conftest import Run
-from tests.integration.world import NAMESPACE, evictions, patch, rule, ruleset, serve
+from tests.integration.world import LAB_TOKEN, NAMESPACE, evictions, patch, rule, ruleset, serve
 from tests.support.healer import alert
 from tests.support.processes import PATIENCE
 
@@ -20,11 +22,17 @@ FILES = ruleset(rule("any", when={"alert": ["Unrelated"]}), name="files")
 
 
 @pytest.fixture
-async def lab(lab: Lab) -> Lab:
-    """A cluster that knows RuleSets."""
-    await lab.apply_yaml(shipped.RULESETS.read_text("utf-8"))
+async def bare(lab: Lab) -> Lab:
+    """A cluster that does not know RuleSets."""
     await lab.apply_yaml(f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}")
     return lab
+
+
+@pytest.fixture
+async def defined(bare: Lab) -> Lab:
+    """A cluster that knows RuleSets."""
+    await bare.apply_yaml(shipped.RULESETS.read_text("utf-8"))
+    return bare
 
 
 def tenants(*rules: Any, name: str = "mine", namespace: str = NAMESPACE) -> Object:
@@ -54,12 +62,20 @@ async def accepted(lab: Lab, verdict: str, name: str = "mine", generation: int =
     return found(lab)[0]
 
 
+async def delete(lab: Lab, path: str) -> None:
+    """Delete an object, as kubectl does."""
+    headers = {"Authorization": f"Bearer {LAB_TOKEN}"}
+    async with aiohttp.ClientSession() as session, session.delete(f"{lab.url}{path}", headers=headers) as answer:
+        assert answer.ok, await answer.text()
+
+
 def said(found: Object) -> str:
     """What the condition says."""
     return str(found["status"]["conditions"][0]["message"])
 
 
-async def test_a_tenants_rule_heals_in_its_namespace(lab: Lab, run: Run) -> None:
+async def test_a_tenants_rule_heals_in_its_namespace(defined: Lab, run: Run) -> None:
+    lab = defined
     sick, *_ = await serve(lab)
     await lab.apply(tenants(on("Mine")))
     healer = await run(FILES, **ON)
@@ -70,7 +86,8 @@ async def test_a_tenants_rule_heals_in_its_namespace(lab: Lab, run: Run) -> None
     assert evictions(lab) == [sick]
 
 
-async def test_a_change_counts_within_seconds_and_a_wrong_one_keeps_the_last_good_rules(lab: Lab, run: Run) -> None:
+async def test_a_change_counts_within_seconds_and_a_wrong_one_keeps_the_last_good_rules(defined: Lab, run: Run) -> None:
+    lab = defined
     sick, *_ = await serve(lab)
     healer = await run(FILES, **ON)
     await lab.apply(tenants(on("Before")))
@@ -88,3 +105,73 @@ async def test_a_change_counts_within_seconds_and_a_wrong_one_keeps_the_last_goo
     await healer.post(alert("Before", pod=sick))
     await healer.says("incident verifying", rule=f"{NAMESPACE}/mine/any")
     assert evictions(lab) == [sick]
+
+
+async def test_the_rules_of_a_refused_one_harm_nobody_else_and_files_win(defined: Lab, run: Run) -> None:
+    lab = defined
+    sick, other, *_ = await serve(lab)
+    await lab.apply(tenants(on("Unrelated"), name="files"))
+    await lab.apply(tenants(on("Broken", heal=[{"rollback": {}}]), name="broken"))
+    await lab.apply(tenants(on("Mine"), name="mine"))
+    healer = await run(FILES, **ON)
+    taken, broken = await accepted(lab, "False", "files"), await accepted(lab, "False", "broken")
+    assert (taken["status"]["conditions"][0]["reason"], taken["status"]["rules"]) == ("NameTaken", 0)
+    assert "metadata.name: the rule set 'files' is in healer's rule files" in said(taken)
+    assert (broken["status"]["conditions"][0]["reason"], broken["status"]["rules"]) == ("Refused", 0)
+    await accepted(lab, "True")
+    figures = await healer.metrics()
+    assert (figures["healer_rulesets{accepted=true}"], figures["healer_rulesets{accepted=false}"]) == (1, 2)
+    await healer.post(alert("Broken", pod=sick))
+    await healer.says("ignore", reason="NoRule")
+    await healer.post(alert("Mine", pod=sick))
+    await healer.says("incident verifying", rule=f"{NAMESPACE}/mine/any")
+    await healer.post(alert("Unrelated", pod=other))
+    await healer.says("incident open", rule="files/any")
+
+
+async def test_one_that_is_deleted_ends_its_incidents_and_says_when_it_fired(defined: Lab, run: Run, tmp_path: Path) -> None:
+    lab = defined
+    sick, *_ = await serve(lab)
+    await lab.apply(tenants(on("Mine", mode="approve")))
+    healer = await run(FILES, **ON, HEALER_RECORD__FOLDER=tmp_path / "record")
+    await accepted(lab, "True")
+    await healer.post(alert("Mine", pod=sick))
+    waiting = await healer.says("incident waiting", rule=f"{NAMESPACE}/mine/any")
+    await lab.wait_for(lambda lab: "lastFired" in lab.objects("rulesets.healer.dev", NAMESPACE)[0]["status"], PATIENCE)
+
+    await delete(lab, f"{PATH}/mine")
+
+    closed = await healer.says("incident closed", incident=waiting["incident"])
+    assert closed["reason"] == "RuleChanged"
+    assert evictions(lab) == []
+    await healer.post(alert("Mine", pod=sick))
+    await healer.says("ignore", reason="NoRule")
+
+
+async def test_without_the_definition_healer_says_so_and_goes_on_with_its_files(bare: Lab, run: Run) -> None:
+    sick, *_ = await serve(bare)
+    healer = await run(FILES, **ON)
+    await healer.says("a kind is absent: healer watches it when it appears", kind="RuleSet")
+    await healer.post(alert("Unrelated", pod=sick))
+    await healer.says("incident verifying", rule="files/any")
+
+
+async def test_those_of_a_namespace_are_told_on_them_and_the_leader_alone_writes(defined: Lab, run: Run) -> None:
+    lab = defined
+    await lab.apply(tenants(on("Mine")))
+    first, second = await run(FILES, **ON), await run(FILES, **ON)
+    found = await accepted(lab, "True")
+    await patch(lab, f"{PATH}/mine", {"spec": {"rules": [on("Mine", heal=[{"rollback": {}}])]}})
+    await accepted(lab, "False", generation=2)
+
+    def told(lab: Lab) -> list[Object]:
+        return [each for each in lab.objects("events", NAMESPACE) if each["involvedObject"]["kind"] == "RuleSet"]
+
+    await lab.wait_for(lambda lab: len(told(lab)) == 2, PATIENCE)
+    events = told(lab)
+    assert {(each["reason"], each["type"]) for each in events} == {("Accepted", "Normal"), ("Refused", "Warning")}
+    assert {each["involvedObject"]["uid"] for each in events} == {found["metadata"]["uid"]}
+    writes = [seen for seen in lab.requests if seen.permission == "rulesets/status"]
+    assert len(writes) == 2, "one for each generation"
+    same = "healer_rules_hash"
+    assert (await first.metrics())[same] == (await second.metrics())[same]

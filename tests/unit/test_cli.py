@@ -70,6 +70,41 @@ def test_check_of_a_folder_of_folders_names_those_with_rules(tmp_path: Path) -> 
     assert f"hint: name them: {tmp_path / 'team'}\n" in done.stderr
 
 
+_TENANTS = """
+apiVersion: healer.dev/v1alpha1
+kind: RuleSet
+metadata: {name: serving, namespace: payments, labels: {team: payments}}
+spec:
+  rules:
+    - name: crash-loop
+      when: {pod: [CrashLoopBackOff]}
+      heal: [{evict: {}}]
+      mode: enforce
+"""
+
+
+def test_check_and_rbac_read_a_ruleset_as_the_cluster_would_with_what_the_settings_grant() -> None:
+    done = healer("check", "-", stdin=_TENANTS)
+    assert done.returncode == 1
+    assert "<stdin>:10:13: the mode enforce is not granted in payments" in done.stdout
+    grants = {"HEALER_RULESETS__GRANTS": json.dumps({"payments": {"mode": "enforce", "actions": ["evict"]}})}
+    done = healer("check", "-", "-o", "json", stdin=_TENANTS, **grants)
+    assert [each["name"] for each in json.loads(done.stdout)["rules"]] == ["payments/serving/crash-loop"], done.stderr
+    done = healer("rbac", "/dev/stdin", stdin=_TENANTS, HEALER_RULESETS__ENABLED="true", **grants)
+    assert "pods/eviction" in done.stdout
+    assert "rulesets/status" in done.stdout
+
+
+def test_check_reads_rule_files_as_those_of_a_namespace_where_it_is_told_to(tmp_path: Path) -> None:
+    (tmp_path / "file.yaml").write_text(_TENANTS.replace("namespace: payments, ", "").replace("enforce", "observe"))
+    done = healer("check", str(tmp_path))
+    assert "the rule has no scope" in done.stdout, "a rule file of healer itself needs one"
+    done = healer("check", str(tmp_path), "--as-tenant", "orders", "-o", "json")
+    assert [each["name"] for each in json.loads(done.stdout)["rules"]] == ["orders/serving/crash-loop"]
+    done = healer("check", "-", "--as-tenant", "orders", stdin=_TENANTS)
+    assert "the RuleSet is of the namespace payments, not of orders" in done.stdout
+
+
 def test_check_reads_a_pipe() -> None:
     """As a shell's <(command) names one."""
     done = healer("check", "/dev/stdin", stdin=(PACK).read_text())

@@ -50,6 +50,7 @@ from healer.model.effects import (
 )
 from healer.model.incident import Incident
 from healer.model.kube import KubeObject
+from healer.model.ruleset import RuleSet
 from healer.model.signal import Answered, Signal, Unanswered
 from healer.model.target import Target
 from healer.model.view import View
@@ -99,7 +100,8 @@ class Recording:
         )
         self._number += 1
         self._paused = view.paused_everywhere
-        self._writer.begin(Beginning(head, list(view.objects(KubeObject)), firing, incidents, self._paused))
+        objects = [each for each in view.objects(KubeObject) if not isinstance(each, RuleSet)]  # the engine does not read them
+        self._writer.begin(Beginning(head, objects, firing, incidents, self._paused))
 
     def go_on(self, view: View, firing: Callable[[], Sequence[Signal]], rules: Rulebook, now: float) -> None:
         """Before each input: begin a new file where that is due, and note a pause of everything."""
