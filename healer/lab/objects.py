@@ -57,12 +57,14 @@ def _now() -> datetime:
 
 def labels_of(obj: Object) -> dict[str, str]:
     """The labels, empty when there are none."""
-    return cast(dict[str, str], obj["metadata"].get("labels") or {})
+    labels: dict[str, str] = obj["metadata"].get("labels") or {}
+    return labels
 
 
 def annotations_of(obj: Object) -> dict[str, str]:
     """The annotations, empty when there are none."""
-    return cast(dict[str, str], obj["metadata"].get("annotations") or {})
+    annotations: dict[str, str] = obj["metadata"].get("annotations") or {}
+    return annotations
 
 
 def controller_of(obj: Object) -> Object | None:

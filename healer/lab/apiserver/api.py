@@ -11,10 +11,11 @@ from typing import Any
 
 from healer.lab.apiserver import quota, schema, status
 from healer.lab.apiserver.admission import Admission, AdmissionRequest
+from healer.lab.apiserver.selectors import label_selector
 from healer.lab.apiserver.store import Key, Store
 from healer.lab.apiserver.validation import check_metadata
 from healer.lab.kinds import DAEMONSET, DEPLOYMENT, NAMESPACE, POD, RESOURCE_QUOTA, Kind, Kinds
-from healer.lab.objects import Object, clone, new_uid, suffix, timestamp
+from healer.lab.objects import Object, clone, labels_of, new_uid, suffix, timestamp
 
 _LONGEST_PREFIX = 58
 """The longest prefix of a generated name. A longer one is cut: five more characters make a DNS label (names/generate.go)."""
@@ -65,6 +66,13 @@ class ObjectApi:
         """All stored objects of a kind. Do not change them in place."""
         stored = self.store.collection(kind.stored_in).objects
         return [item.object for key, item in stored.items() if namespace is None or key[0] == namespace]
+
+    def selected(self, kind: Kind, namespace: str, selector: Mapping[str, Any] | None) -> list[Object]:
+        """The stored objects of a namespace that a LabelSelector selects. Do not change them in place."""
+        equal = (selector or {}).get("matchLabels")
+        near = self.store.labelled(kind.stored_in, namespace, equal) if equal else self.objects(kind, namespace)
+        selects = label_selector(selector)
+        return [obj for obj in near if selects(labels_of(obj))]
 
     def shown(self, kind: Kind, obj: Object) -> Object:
         """A stored object in the form of an API answer."""

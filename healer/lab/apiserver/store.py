@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 
 import msgspec
 
-from healer.lab.objects import Object, controller_of
+from healer.lab.objects import Object, controller_of, labels_of
 
 Key = tuple[str, str]
 """(namespace, name); the namespace of a cluster-scoped object is empty."""
@@ -55,12 +55,25 @@ class Collection:
     objects: dict[Key, StoredObject] = field(default_factory=dict)
     owned: dict[str, set[Key]] = field(default_factory=dict)
     """The keys of the objects by the uid of their controller; "" for objects without a controller."""
+    labelled: dict[tuple[str, str, str], dict[Key, None]] = field(default_factory=dict)
+    """The keys of the objects by namespace, label and value."""
     log: list[StoreEvent] = field(default_factory=list)
     floor: int = 0
     """The oldest resourceVersion that a request may start from."""
     lost: int = 0
     """The newest resourceVersion that is no longer in the log."""
     wakers: set[asyncio.Event] = field(default_factory=set)
+
+    def index(self, change: StoreEvent) -> None:
+        """Note the labels that an object has after a change."""
+        before = _labels(None if change.before is None else change.before.object)
+        now = _labels(None if change.type == "DELETED" else change.now.object)
+        if before == now:
+            return
+        for name, value in before.items() - now.items():
+            del self.labelled[change.key[0], name, value][change.key]
+        for name, value in now.items() - before.items():
+            self.labelled.setdefault((change.key[0], name, value), {})[change.key] = None
 
     def since(self, revision: int) -> list[StoreEvent]:
         """The changes after a resourceVersion."""
@@ -105,6 +118,13 @@ class Store:
         """The objects whose controller has the uid, sorted by key. "" means without a controller."""
         collection = self.collection(name)
         return [collection.objects[key].object for key in sorted(collection.owned.get(uid, ()))]
+
+    def labelled(self, name: str, namespace: str, labels: Mapping[str, str]) -> list[Object]:
+        """The objects of a namespace that have all of these labels, at least one, in the order in which they got them."""
+        collection = self.collection(name)
+        found = [collection.labelled.get((namespace, label, value), {}) for label, value in labels.items()]
+        fewest = min(found, key=len)
+        return [collection.objects[key].object for key in fewest if all(key in keys for keys in found)]
 
     def get(self, name: str, key: Key) -> Object | None:
         """The stored object, None if there is none. Do not change it in place."""
@@ -151,6 +171,7 @@ class Store:
             collection.owned[_owner(change.before.object)].discard(change.key)
         if change.type != "DELETED":
             collection.owned.setdefault(_owner(change.now.object), set()).add(change.key)
+        collection.index(change)
         collection.log.append(change)
         if len(collection.log) > 2 * self._history:
             collection.lost = collection.log[self._history - 1].revision
@@ -159,6 +180,10 @@ class Store:
         for listener in self.listeners:
             listener(name, change)
         _wake(collection)
+
+
+def _labels(obj: Object | None) -> dict[str, str]:
+    return {} if obj is None else labels_of(obj)
 
 
 def _owner(obj: Object) -> str:

@@ -26,6 +26,12 @@ class EndpointSliceController(Controller):
         elif collection == ENDPOINT_SLICE.stored_in and change.type == "DELETED":
             self.enqueue((change.key[0], labels_of(change.now.object).get(SERVICE_NAME, "")))
         elif collection == POD.stored_in:
+            if (
+                change.type == "MODIFIED"
+                and change.before is not None
+                and _counts(change.before.object) == _counts(change.now.object)
+            ):
+                return
             states = [state.object for state in (change.before, change.now) if state is not None]
             for service in self.api.objects(SERVICE, change.key[0]):
                 if any(_selects(service, pod) for pod in states):
@@ -51,7 +57,8 @@ class EndpointSliceController(Controller):
 
     def _desired(self, service: Object) -> Object:
         namespace = service["metadata"]["namespace"]
-        pods = [pod for pod in self.api.objects(POD, namespace) if _selects(service, pod) and _has_endpoint(pod)]
+        selector = {"matchLabels": service["spec"]["selector"]}
+        pods = [pod for pod in self.api.selected(POD, namespace, selector) if _has_endpoint(pod)]
         early = bool(service["spec"].get("publishNotReadyAddresses"))
         endpoints = [_endpoint(pod, early) for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))]
         return {"endpoints": endpoints or None, "ports": _ports(service, pods[0]) or None if pods else None}
@@ -63,6 +70,13 @@ class EndpointSliceController(Controller):
             obj["metadata"]["annotations"] = {_TRIGGERED: timestamp()}
 
         self.api.modify(ENDPOINT_SLICE, slice_["metadata"]["namespace"], slice_["metadata"]["name"], change)
+
+
+def _counts(pod: Object) -> tuple[object, ...]:
+    """What of a pod the slices depend on (podEndpointsChanged of pkg/controller/util/endpoint)."""
+    terminating = "deletionTimestamp" in pod["metadata"]
+    spec, status = pod["spec"], pod["status"]
+    return labels_of(pod), terminating, is_ready(pod), status.get("podIP"), _has_endpoint(pod), spec.get("nodeName")
 
 
 def _selects(service: Object, pod: Object) -> bool:

@@ -41,8 +41,7 @@ class DisruptionController(Controller):
         budget = self.api.store.get(DISRUPTION_BUDGET.stored_in, key)
         if budget is None:
             return None
-        covers = label_selector(budget["spec"].get("selector"))
-        pods = [pod for pod in self.api.objects(POD, key[0]) if covers(labels_of(pod))]
+        pods = self.api.selected(POD, key[0], budget["spec"].get("selector"))
         disrupted = self._still_disrupted(budget, pods)
         expected, desired = self._desired(budget, pods)
         healthy = sum(

@@ -57,7 +57,7 @@ class ReplicaSetController(Controller):
             try:
                 for _ in range(missing):
                     self._create(replicaset)
-                for pod in sorted(active, key=_deletion_order)[: max(-missing, 0)]:
+                for pod in sorted(active, key=_deletion_order)[:-missing] if missing < 0 else ():
                     self.api.delete(POD, key[0], pod["metadata"]["name"], DeleteOptions(uid=pod["metadata"]["uid"]))
             except ApiRefusal as error:
                 failure = error

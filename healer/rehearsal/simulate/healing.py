@@ -4,6 +4,7 @@ What is left out of the daemon: leadership, the HTTP server, sinks. The journal 
 """
 
 import asyncio
+import json
 from collections import deque
 
 from healer.actions.base import Clients, specs
@@ -26,6 +27,7 @@ from healer.model.effects import Act, Decision, Verb
 from healer.model.incident import Incident, State
 from healer.model.view import View
 from healer.rehearsal.simulate.policies import Scene
+from healer.rehearsal.simulate.prometheus import Posted
 from healer.rehearsal.simulate.wire import Wire
 from healer.settings import Settings
 from healer.sinks.base import HistoryProgress
@@ -35,7 +37,7 @@ from healer.sources.watched import WatchedSources
 from healer.workloads.registry import WORKLOADS
 
 _FOR_EVER = 10**9
-_WATCH = WatchSettings(timeout=(_FOR_EVER, _FOR_EVER), read_timeout=_FOR_EVER)
+_WATCH = WatchSettings(timeout=(_FOR_EVER, _FOR_EVER), read_timeout=_FOR_EVER, absent=_FOR_EVER)
 """A watch that never ends: in virtual time nothing is lost on the way."""
 _KEEP = 100_000
 _SHOWN = frozenset({Verb.DEFER, Verb.REFUSE})
@@ -117,9 +119,10 @@ class Healer:
         finally:
             await api.aclose()
 
-    async def alerted(self, body: bytes) -> None:
+    async def alerted(self, alert: Posted) -> None:
         """Take a post of Alertmanager, as the webhook does."""
-        await self._webhook(body)
+        body = {"version": "4", "receiver": "healer", "status": alert["status"], "alerts": [alert]}
+        await self._webhook(json.dumps(body).encode())
 
     async def _ask_again(self, act: Act) -> Outcome | None:
         unwanted = self.event_loop.still_wanted(act, None)

@@ -1,7 +1,6 @@
 """What can stand in healer's place in a simulation: nobody, and two simple policies that are common in the field."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +13,7 @@ from healer.lab.kinds import POD
 from healer.lab.objects import Object, annotations_of, is_ready
 from healer.rehearsal.simulate.happenings import Happenings
 from healer.rehearsal.simulate.played import PlayedCluster, workload_of
-from healer.rehearsal.simulate.prometheus import ModelledPrometheus
+from healer.rehearsal.simulate.prometheus import ModelledPrometheus, Posted
 from healer.rules.rulebook import Rulebook
 from healer.settings import Settings
 
@@ -40,7 +39,7 @@ class HealingPolicy(Protocol):
     async def run(self) -> None:
         """Until cancelled. What is started is awaited."""
 
-    async def alerted(self, body: bytes) -> None:
+    async def alerted(self, alert: Posted) -> None:
         """Take a post of Alertmanager."""
 
 
@@ -53,7 +52,7 @@ class DoNothing:
     async def run(self) -> None:
         """Nothing."""
 
-    async def alerted(self, body: bytes) -> None:
+    async def alerted(self, alert: Posted) -> None:
         """Nothing."""
 
 
@@ -71,7 +70,7 @@ class RestartAtOnce:
     async def run(self) -> None:
         """Nothing: it follows the changes of pods."""
 
-    async def alerted(self, body: bytes) -> None:
+    async def alerted(self, alert: Posted) -> None:
         """Nothing: it looks at pods."""
 
     def _observe(self, collection: str, change: StoreEvent) -> None:
@@ -99,13 +98,12 @@ class DeleteOnAlert:
     async def run(self) -> None:
         """Nothing: it follows the alerts."""
 
-    async def alerted(self, body: bytes) -> None:
-        """Act on each alert that fires for the first time."""
-        for alert in json.loads(body)["alerts"]:
-            occurrence = (alert["fingerprint"], alert["startsAt"])
-            if alert["status"] == "firing" and occurrence not in self._done:
-                self._done.add(occurrence)
-                self._act(alert["labels"])
+    async def alerted(self, alert: Posted) -> None:
+        """Act on an alert that fires for the first time."""
+        occurrence = (alert["fingerprint"], alert["startsAt"])
+        if alert["status"] == "firing" and occurrence not in self._done:
+            self._done.add(occurrence)
+            self._act(alert["labels"])
 
     def _act(self, labels: Mapping[str, str]) -> None:
         if "pod" in labels:

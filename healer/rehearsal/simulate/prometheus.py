@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2s
+from typing import Any
 
 from healer.lab.objects import Object, is_ready
 from healer.rehearsal.simulate.cluster_spec import AlertSpec, Gap, PlayedWorkload, PrometheusSpec
@@ -24,6 +25,8 @@ CRASHES, UNREADY = "KubePodCrashLooping", "KubePodNotReady"
 _KUBE_FOR = 900.0
 _RESOLVE_TIMEOUT = 300.0
 Labels = Mapping[str, str]
+Posted = Mapping[str, Any]
+"""An alert as Alertmanager posts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class ActiveAlert:
 
 class ModelledPrometheus:
     """Evaluates the alerts, and posts them. `clock` gives seconds from the beginning, `start` is the wall time of it; `post` is
-    given each body, `fires` each workload of which an alert begins to fire."""
+    given each alert as it is posted, `fires` each workload of which an alert begins to fire."""
 
     def __init__(
         self,
@@ -69,7 +72,7 @@ class ModelledPrometheus:
         happenings: Happenings,
         clock: Callable[[], float],
         start: float,
-        post: Callable[[bytes], Awaitable[None]],
+        post: Callable[[Posted], Awaitable[None]],
         fires: Callable[[str], None],
     ) -> None:
         self._spec = spec
@@ -147,8 +150,7 @@ class ModelledPrometheus:
             "endsAt": self.stamp(now) if resolved else "0001-01-01T00:00:00Z",
             "fingerprint": alert.fingerprint,
         }
-        body = {"version": "4", "receiver": "healer", "status": entry["status"], "alerts": [entry]}
-        await self._post(json.dumps(body).encode())
+        await self._post(entry)
 
     def stamp(self, at: float) -> str:
         """A time of the scenario in RFC 3339."""
