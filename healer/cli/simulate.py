@@ -54,6 +54,7 @@ def simulate(
     Exit code 1 when healer does harm, or not what the scenario expects. 2 when the scenario, the rules or the settings are not
     usable.
     """
+    from healer.rehearsal.simulate.report import html
     from healer.rehearsal.simulate.result import HEALER, NONE, plain, simulate
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -71,6 +72,8 @@ def simulate(
             lasts=lasts,
             progress=lambda name, share: bars.update(tasks[name], completed=share),
         )
+    if report is not None:
+        _write(report, html(found))
     if output == "json":
         print_json(plain(found))
     else:
@@ -92,6 +95,14 @@ def _read(file: Path, rules: list[Path], policies: list[str]) -> "tuple[Scenario
         return scenario, load_rules(rules or [file.parent / each for each in scenario.spec.rules], vocabulary()), settings
     except (ScenarioError, RulesError, SettingsError) as error:
         typer.echo(clean(f"healer: {error}"), err=True)
+        raise typer.Exit(EXIT_SETUP) from error
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, "utf-8")
+    except OSError as error:
+        typer.echo(f"healer: the report cannot be written: {error}", err=True)
         raise typer.Exit(EXIT_SETUP) from error
 
 

@@ -1,0 +1,69 @@
+"""Verdicts: what a good engineer would and would not do, held against what was done."""
+
+from typing import Any
+
+import pytest
+
+from healer.rehearsal.simulate.judging import judge
+from healer.rehearsal.simulate.life import Life
+from healer.rehearsal.simulate.scenario import Expectation
+from tests.unit.rehearsal.simulate.played import play, scenario
+
+HANG: dict[str, Any] = {"name": "hang", "at": "10m", "target": {"workload": "llm", "pods": 1}, "shows": {"pod": "hang"}}
+
+
+@pytest.fixture(scope="module")
+def lives() -> tuple[Life, Life]:
+    """One pod hangs: with healer, which evicts it at 660 s, and without."""
+    read = scenario(faults=[HANG])
+    return play(read), play(read, "none")
+
+
+def expectation(**written: Any) -> Expectation:
+    return Expectation.model_validate(written, context={})
+
+
+@pytest.mark.parametrize(
+    ("expected", "verdict", "met", "said"),
+    [
+        ({"verdict": "healed"}, "healed", True, ""),
+        ({"verdict": "healed", "should": [{"action": "evict", "workload": "llm"}]}, "healed", True, ""),
+        (
+            {"verdict": "healed", "should": [{"action": "rollback"}]},
+            "healed",
+            False,
+            "should rollback at least 1 times, and did 0",
+        ),
+        ({"verdict": "healed", "should": [{"action": "evict", "before": "11m"}]}, "healed", True, ""),
+        ({"verdict": "healed", "should": [{"action": "evict", "before": "10m"}]}, "healed", False, "before 10 m"),
+        ({"verdict": "held"}, "acted", False, "should have left alone"),
+        ({"verdict": "held", "should": [{"action": "evict"}]}, "held", True, ""),
+        (
+            {"mustNot": [{"action": "*", "why": "it is a control"}]},
+            "harmed",
+            False,
+            "did 1 times: it is a control",
+        ),
+        ({"mustNot": [{"action": "evict", "moreThan": 1}]}, "healed", True, ""),
+        ({"availability": "99.99%"}, "healed", False, "availability is"),
+        ({"healsWithin": "1m"}, "healed", False, "hang-1 took 1 m 30 s to heal"),
+    ],
+)
+def test_a_life_is_judged(lives: tuple[Life, Life], expected: dict[str, Any], verdict: str, met: bool, said: str) -> None:
+    ruling = judge(expectation(**expected), *lives)
+    assert (ruling.verdict, ruling.met) == (verdict, met)
+    assert said in "; ".join(ruling.faults)
+    assert bool(ruling.faults) is not met
+
+
+def test_more_failures_than_without_healer_are_harm(lives: tuple[Life, Life]) -> None:
+    """The two lives exchanged: 15,000 fail in place of 450."""
+    healed, without = lives
+    ruling = judge(expectation(), without, healed)
+    assert ruling.verdict == "harmed"
+    assert ruling.faults[0] == "14550 more requests failed than without healer"
+
+
+def test_what_is_still_broken_is_not_healed(lives: tuple[Life, Life]) -> None:
+    ruling = judge(expectation(), lives[1], None)
+    assert (ruling.verdict, ruling.faults) == ("unhealed", ("not healed: hang-1",))

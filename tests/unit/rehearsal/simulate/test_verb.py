@@ -1,0 +1,83 @@
+"""`healer simulate` as people type it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from healer.cli import app
+from tests.unit.rehearsal.simulate.played import EVICT, written
+
+EXAMPLES = Path(__file__).parents[4] / "docs" / "examples"
+HANG = {"name": "hang", "at": "10m", "target": {"workload": "llm", "pods": 1}, "shows": {"pod": "hang"}}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "rules.yaml").write_text(EVICT)
+    path = tmp_path / "test.scenario.yaml"
+    path.write_text(written(faults=[HANG], rules=["rules.yaml"], expect={"should": [{"action": "evict"}]}))
+    return path
+
+
+def test_a_scenario_that_goes_well_ends_with_0(file: Path) -> None:
+    found = CliRunner().invoke(app, ["simulate", str(file)])
+    assert found.exit_code == 0, found.output
+    assert "healed" in found.stdout.splitlines()[-1]
+
+
+def test_what_is_expected_and_not_done_ends_with_1(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.yaml").write_text(EVICT.replace("enforce", "observe"))
+    found = CliRunner().invoke(app, ["simulate", str(file), "--rules", str(tmp_path / "none.yaml")])
+    assert found.exit_code == 1
+    assert "it should evict at least 1 times, and did 0" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["missing.yaml"], "missing.yaml: cannot be read"),
+        (["{file}", "--policy", "pray"], "there is no policy 'pray'"),
+        (["{file}", "--rules", "nowhere"], "nowhere"),
+        (["{file}", "--report", "/nowhere/report.html", "--hours", "0.2"], "the report cannot be written"),
+    ],
+)
+def test_what_cannot_be_used_ends_with_2(file: Path, given: list[str], said: str) -> None:
+    found = CliRunner().invoke(app, ["simulate", *(each.format(file=file) for each in given)])
+    assert found.exit_code == 2
+    assert said in found.output
+
+
+def test_a_setting_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(written(faults=[], settings={"engine": {"retrry": 5}}))
+    found = CliRunner().invoke(app, ["simulate", str(path)])
+    assert found.exit_code == 2
+    assert "engine.retrry: there is no such setting; did you mean engine.retry?" in found.output
+
+
+@pytest.mark.slow
+def test_two_processes_print_the_same_bytes() -> None:
+    """The order of Python's sets of texts differs from one process to the next: the result does not show it."""
+    command = [
+        str(Path(sys.executable).with_name("healer")),
+        "simulate",
+        str(EXAMPLES / "crash-loops.scenario.yaml"),
+        "-o",
+        "json",
+    ]
+    environs = [os.environ | {"PYTHONHASHSEED": seed} for seed in ("1", "2")]
+    printed = [subprocess.run(command, env=environ, capture_output=True, check=True).stdout for environ in environs]
+    assert printed[0] == printed[1]
+    assert json.loads(printed[0])["policies"]["healer"]["faults"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", sorted(EXAMPLES.glob("*.scenario.yaml")), ids=lambda path: path.name)
+def test_the_examples_go_as_they_say(scenario: Path) -> None:
+    found = CliRunner().invoke(app, ["simulate", str(scenario)])
+    assert found.exit_code == 0, found.output
