@@ -285,7 +285,7 @@ prepare() {
   found=$("${HEALER[@]}" status "${asked[@]}" --output json) \
     || end $UNFINISHED "no healer in the cluster leads, so nobody would guard $canary. Start it, or go on by --unguarded"
   jq --raw-output '.notes // [] | .[] | "healer status: \(.)"' <<<"$found" >&2
-  # What a note says is unknown, and could be a pause of the canary, is no answer; only the pauses of other kinds may be unknown.
+  # Pauses of other kinds may be unknown. A healer that does not say which are unknown is too old for an answer.
   # shellcheck disable=SC2016
   lacks=$(jq --raw-output --arg rule "$rule" --arg namespace "$namespace" --arg canary "$canary" '
     def paused: first(.pauses // [] | .[] | .on as $on
@@ -293,8 +293,9 @@ prepare() {
           or ($on == {kind: "Deployment", namespace: $namespace, name: $canary}))
       | "healer is paused on \($on.kind | ascii_downcase)/\($on.name)" + ([(select(.by != "") | " by \(.by)"),
           (select(.until != "") | " until \(.until)"), (select(.reason != "") | " (\(.reason))")] | join("")));
-    def elsewhere: capture("^which (?<kind>[a-z]+)s are paused is not known").kind // "" | IN("", "deployment", "namespace") | not;
-    def unread: first(.notes // [] | .[] | select(test("paused?") and (elsewhere | not)));
+    def unread: if .pausesUnread == null then "? healer status does not say which pauses it cannot read"
+      else first(.pausesUnread[] | select(IN("Lease", "Namespace", "Deployment")) | "? which \(ascii_downcase)s are paused cannot be read")
+      // "" end;
     def row: .rules | map(select(.name == $rule))[0];
     paused // (if .rules == null then "? which rules healer has cannot be read"
       elif row.mode != "enforce" then "healer has no rule \($rule) in mode enforce"
@@ -302,7 +303,7 @@ prepare() {
       then "the scope of healer'"'"'s rule \($rule) has not the namespace \($namespace)"
       elif row.workloads == 0 then "healer'"'"'s rule \($rule) covers no workload (\(row.doubts // [] | join("; ")))"
       elif row.workloads == null then "? what healer'"'"'s rule \($rule) covers is not counted yet"
-      else first(unread | "? \(.)") // "" end)' <<<"$found")
+      else unread end)' <<<"$found")
   case $lacks in
     '') guard="healer's rule guards it" ;;
     '? '*) end $UNFINISHED "${lacks#? }, so that nobody knows whether healer guards $canary: it gets no requests. The lines 'healer status:' above" \

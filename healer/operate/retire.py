@@ -257,7 +257,7 @@ async def _taken_back(ways: Retiring, each: LeftChange) -> LeftChange:
 
 
 async def _pauses(ways: Retiring, plan: Retirement) -> list[LeftPause]:
-    found = await all_pauses(ways.api, ways.namespace, Leases((ways.lease,)), plan.unknown)
+    found, _ = await all_pauses(ways.api, ways.namespace, Leases((ways.lease,)), plan.unknown)
     own: list[LeftPause] = []
     for pause in found:
         mark = ways.healer if pause.ref == ways.lease else pause.healer

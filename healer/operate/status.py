@@ -33,7 +33,8 @@ STALE = 60.0
 class HealerStatus:
     """The state of healer at `at` (seconds since the epoch).
 
-    `rules` and `incidents` are None if they cannot be read, `daemon` if it cannot be asked; `notes` say why.
+    `rules` and `incidents` are None if they cannot be read, `daemon` if it cannot be asked; `notes` say why. `unread`: the kinds
+    of objects of which it is not known whether healer is paused on them.
     """
 
     leader: LeaseHolder | None
@@ -46,6 +47,7 @@ class HealerStatus:
     """What the daemon says of workloads, canaries and limits."""
     alone: bool = False
     """A daemon runs without leader election, so it needs no leader."""
+    unread: tuple[str, ...] = ()
     missing: str = ""
     """Says that no healer was found, and how to name another; "" if there is a Lease or an answer, or that is not known."""
 
@@ -82,10 +84,12 @@ async def status(
     said = await state(daemon)
     if isinstance(said, str):
         notes.append(f"the rules, workloads, canaries and limits are not known: {said}")
+    pauses, unread = await all_pauses(api, namespace, lease_refs, notes)
     return HealerStatus(
         leader=leader,
         rules=None if isinstance(said, str) else tuple(said.rules),
-        pauses=tuple(await all_pauses(api, namespace, lease_refs, notes)),
+        pauses=tuple(pauses),
+        unread=tuple(unread),
         incidents=await _incidents(api, namespace, notes),
         notes=tuple(notes),
         at=now,
@@ -135,10 +139,11 @@ async def _incidents(api: Api, namespace: str, notes: list[str]) -> tuple[Incide
     return tuple(sorted(open_, key=lambda incident: (incident.opened_at, incident.id)))
 
 
-async def all_pauses(api: Api, namespace: str, lease_refs: Leases, notes: list[str]) -> list[Pause]:
-    """Return the pauses on the Leases, on namespaces and on workloads. What may not be read becomes a note."""
-    found, unread = await active_pauses(api, lease_refs.refs)
-    notes += unread
+async def all_pauses(api: Api, namespace: str, lease_refs: Leases, notes: list[str]) -> tuple[list[Pause], list[str]]:
+    """Return the pauses on the Leases, on namespaces and on workloads, and the kinds that may not be read; notes say why."""
+    found, unread_leases = await active_pauses(api, lease_refs.refs)
+    notes += unread_leases
+    unread = ["Lease"] if unread_leases else []
     for kind in ("Namespace", *WORKLOADS):
         try:
             if kind == "Namespace" and namespace:
@@ -153,7 +158,8 @@ async def all_pauses(api: Api, namespace: str, lease_refs: Leases, notes: list[s
             if isinstance(error, ApiError) and error.is_not_found and kind in WORKLOADS and WORKLOADS[kind].optional:
                 continue  # the cluster has no such kind
             notes.append(f"which {kind.lower()}s are paused is not known: {error}")
-    return found
+            unread.append(kind)
+    return found, unread
 
 
 class _ListItemMeta(msgspec.Struct):
@@ -197,6 +203,7 @@ def plain_status(found: HealerStatus) -> dict[str, Any]:
         "leader": found.leader,
         "rules": found.rules,
         "pauses": [plain_pause(pause) for pause in found.pauses],
+        "pausesUnread": found.unread,
         "incidents": incidents,
         "workloads": None if found.daemon is None else found.daemon.workloads,
         "canaries": None if found.daemon is None else found.daemon.canaries,

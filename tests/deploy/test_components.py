@@ -35,7 +35,7 @@ NEEDS = {
     "queries": ["prometheus"],
 }
 """The components that a component builds on."""
-BRINGS = {"production": {"nodes"}, "prometheus-operator": {"nodes", "prometheus-operator"}}
+BRINGS = {"production": {"egress", "nodes"}, "prometheus-operator": {"egress", "nodes", "prometheus-operator"}}
 """The components that an overlay has already: kustomize refuses an object that is there twice."""
 SINCE = {"approver-name": "1.36"}
 """The first version of Kubernetes that has a component's kinds, where that is not the oldest."""
@@ -74,6 +74,16 @@ def test_a_component_sits_on_any_overlay_and_leaves_the_mode_to_it(
     assert faults(objects, without=WITHOUT) == []
     assert settings(objects, monkeypatch).mode == ("observe" if overlay == "observe" else "enforce")
     rules(objects)
+
+
+def test_any_overlay_can_be_confined_to_the_ports_that_healer_needs(tmp_path: Path) -> None:
+    open_, confined, production = (
+        one(objects, "NetworkPolicy")["spec"]
+        for objects in (built(FOLDER), with_components("observe", ["egress"], tmp_path), built(FOLDER / "overlays/production"))
+    )
+    assert open_["egress"] == [{}]
+    assert all(rule.get("ports") for rule in confined["egress"]), "a rule without ports is for all"
+    assert confined == production
 
 
 @pytest.mark.parametrize("name", COMPONENTS)

@@ -21,11 +21,12 @@ VALUES = sorted(path.stem for path in CHART.glob("values/*.yaml"))
 
 
 def _kustomizations() -> dict[Path, list[Path]]:
-    """Each folder of deploy/ that kustomize reads, and the folders that it names."""
+    """Each folder of deploy/ that kustomize reads, and the folders that it names. Others have no file of its name."""
     found = {}
     for path in (ROOT / "deploy").rglob("kustomization.yaml"):
-        said, *_ = yaml.safe_load_all(path.read_text("utf-8"))
-        if said["apiVersion"].startswith("kustomize.config.k8s.io/") and not path.is_relative_to(CHART):
+        if not path.is_relative_to(CHART):
+            said = yaml.safe_load(path.read_text("utf-8"))
+            assert said["apiVersion"].startswith("kustomize.config.k8s.io/"), f"kubectl kustomize refuses {path}"
             named = [*said.get("resources", ()), *said.get("components", ())]
             found[path.parent] = [folder for each in named if (folder := (path.parent / each).resolve()).is_dir()]
     return found

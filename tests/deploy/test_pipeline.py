@@ -33,7 +33,7 @@ SERVED = {"Deployment", "Service", "HTTPRoute", "VirtualService", "Ingress"}
 KINDS = {"httproute": "httproutes", "istio": "virtualservices", "nginx-canary": "ingresses"}
 ROUTES = {"httproute": "httproute", "istio": "virtualservice", "nginx-canary": "ingress"}
 ROW = {"name": "canary/bad-canary", "mode": "enforce", "scope": {"namespaces": [NAMESPACE]}, "workloads": 2}
-GUARDED = {"rules": [ROW], "pauses": [], "notes": []}
+GUARDED = {"rules": [ROW], "pauses": [], "pausesUnread": [], "notes": []}
 """What `healer status` answers where the canary's rule is in force."""
 STAND_IN = """#!/usr/bin/env bash
 # Stands in for healer: each verb prints what the file of its name says, and ends with the code of its first line.

@@ -237,10 +237,14 @@ async def test_a_canary_on_which_healer_is_paused_or_has_no_rule_gets_no_request
         code, printed = await here.run()
         assert (code, here.weights()) == (3, ALL), said
         assert said in printed.splitlines()[-1]
-    here.says("status", 0, on("Deployment", NAMESPACE, STABLE) | {"notes": ["which leaderworkersets are paused is not known"]})
+    here.says(
+        "status",
+        0,
+        on("Deployment", NAMESPACE, STABLE) | {"pausesUnread": ["LeaderWorkerSet"], "notes": ["leaderworkersets: 403"]},
+    )
     code, printed = await here.run()
     assert (code, here.images()[STABLE]) == (0, NEW), "a pause elsewhere is none here"
-    assert "healer status: which leaderworkersets are paused is not known" in printed
+    assert "healer status: leaderworkersets: 403" in printed
 
 
 async def test_a_canary_gets_no_requests_while_nobody_knows_whether_it_is_guarded(site: Open) -> None:
@@ -249,9 +253,10 @@ async def test_a_canary_gets_no_requests_while_nobody_knows_whether_it_is_guarde
     unknown: list[dict[str, Any]] = [
         {"rules": None, "notes": ["the rules, workloads, canaries and limits are not known: 403"]},
         {"rules": [ROW | {"workloads": None}]},
-        {"notes": ["which deployments are paused is not known: 403"]},
-        {"notes": ["which leaderworkersets are paused is not known: 403", "which namespaces are paused is not known: 403"]},
-        {"notes": ["whether healer is paused on Lease healer in namespace healer is not known: 403"]},
+        {"pausesUnread": ["Deployment"]},
+        {"pausesUnread": ["LeaderWorkerSet", "Namespace"]},
+        {"pausesUnread": ["Lease"]},
+        {"pausesUnread": None},
     ]
     for each in unknown:
         here.says("status", 0, GUARDED | each)

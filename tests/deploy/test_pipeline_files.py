@@ -70,7 +70,7 @@ def test_its_time_is_enough_for_the_gate_and_both_rollouts() -> None:
 # -- GitOps ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["argo-cd/application.yaml", "flux/kustomization.yaml"])
+@pytest.mark.parametrize("name", ["argo-cd/application.yaml", "flux/serving.yaml"])
 def test_an_example_is_one_that_its_controller_takes(name: str) -> None:
     assert [fault for each in _all(name) for fault in faults(each, "1.36")] == []
 
@@ -96,7 +96,7 @@ def _argo(manifest: Manifest) -> Manifest:
 
 def _created_once(manifest: Manifest) -> bool:
     """Whether a patch of the example tells Flux to create the object, and to apply it never again."""
-    _, kustomization = _all("flux/kustomization.yaml")
+    _, kustomization = _all("flux/serving.yaml")
     patches = [yaml.safe_load(each["patch"]) for each in kustomization["spec"]["patches"]]
     return any(
         (each["apiVersion"], each["kind"], each["metadata"]["name"])
@@ -108,7 +108,7 @@ def _created_once(manifest: Manifest) -> bool:
 
 def _flux(manifest: Manifest) -> Manifest:
     """The same of Flux."""
-    _, kustomization = _all("flux/kustomization.yaml")
+    _, kustomization = _all("flux/serving.yaml")
     if _created_once(manifest):
         return {}
     left = copy.deepcopy(manifest)
@@ -178,7 +178,7 @@ def test_what_healer_and_the_pipeline_change_is_not_put_back(
 
 def test_flux_leaves_nothing_out_of_a_list_that_is_replaced_as_a_whole() -> None:
     """What it ignores it does not apply: an element of an atomic list would lose the field. Containers are told apart by name."""
-    _, kustomization = _all("flux/kustomization.yaml")
+    _, kustomization = _all("flux/serving.yaml")
     paths = [path for entry in kustomization["spec"]["ignore"] for path in entry["paths"]]
     listed = [path for path in paths if re.search(r"/\d+/", path)]
     assert listed

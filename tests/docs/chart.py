@@ -16,8 +16,15 @@ _HEAD = """\
 {description} For Kubernetes 1.30 or later.
 
     kubectl apply -f deploy/healer/namespace.yaml                     # with the labels of Pod Security
+    (umask 077; openssl rand -hex 24 > webhook-token; openssl rand -hex 24 > read-token)
+    kubectl -n healer create secret generic healer --from-file=webhook-token --from-file=read-token
     helm install healer deploy/helm/healer -n healer -f deploy/helm/healer/values/observe.yaml \\
         --set image.repository=REGISTRY/healer
+
+REGISTRY is where you have pushed the image ([README.md](../../../README.md#run-it-on-a-cluster)); `imagePullSecrets` names
+a Secret where it asks for a password. The Secret `healer` has the tokens: Alertmanager sends the first, and whoever reads what
+healer decides shows the second (`healer status --token-file read-token`). Keep both files, outside of git. Further keys
+(`slack-token`, ...) are in the table below.
 
 With `observe` healer decides and tells, and changes nothing. Some days later, `helm upgrade` with another file of `values/`:
 

@@ -197,6 +197,16 @@ async def test_status_says_that_there_is_no_healer_and_how_to_name_another(place
     assert said.startswith("nobody leads"), "whether there is one is not known"
 
 
+async def test_a_program_is_told_which_pauses_cannot_be_read(place: Place) -> None:
+    _, said = await healer(place, "status", "-o", "json")
+    assert json.loads(said)["pausesUnread"] == []
+    await place.lead()
+    place.lab.forbid("list", "deployments")
+    place.lab.forbid("get", "leases")
+    _, said = await healer(place, "status", "-o", "json")
+    assert json.loads(said)["pausesUnread"] == ["Lease", "Deployment"]
+
+
 OURS = {"app.kubernetes.io/name": "healer"}
 
 
