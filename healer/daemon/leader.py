@@ -100,7 +100,7 @@ class Leader:
         self._silences = own_silences(settings.alerts, api.clock)
         engine = Engine(rulebook, specs(ACTIONS), tuning_of(settings, home))
         sources = WatchedSources.of(WatchContext(settings, view, lambda: self._rulebook))
-        self._recording = None if record is None else Recording(record, settings, home, journal.incidents)
+        self._recording = None if record is None else Recording(record, settings, home, view, journal.incidents)
         if self._recording is not None:
             engine = RecordedEngine(rulebook, specs(ACTIONS), tuning_of(settings, home), self._recording)
             sources = RecordedSources(sources, self._recording)

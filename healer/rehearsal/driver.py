@@ -141,7 +141,7 @@ class Driver:
             if planned:
                 heapq.heappop(self._plans)[2]()
             else:
-                self._tick()
+                self.tick()
         self.now = end
         return self.effects[seen:]
 
@@ -149,7 +149,8 @@ class Driver:
         planned = self._plans[0][0] if self._plans else None
         return min((at for at in (planned, self.next_due()) if at is not None), default=None)
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Time has passed."""
         self._feed_together(self.changes.due())
         self.feed(Tick())
 

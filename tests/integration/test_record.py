@@ -9,8 +9,10 @@ import pytest
 from healer.daemon.recording.files import files_in
 from healer.daemon.recording.lines import ActLine, AnyLine, EndLine, HeadLine, OutcomeLine
 from healer.daemon.recording.reading import found, read
+from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.lab import Lab
 from healer.model.action import OutcomeKind
+from healer.rehearsal.replay.replaying import replay
 from tests.integration.conftest import Run
 from tests.integration.world import CRASH_LOOP, NAMESPACE, SLOW, evictions, ruleset, serve
 from tests.support.healer import Healer, alert, environment
@@ -26,7 +28,7 @@ def recorded(folder: Path) -> tuple[list[AnyLine], list[str]]:
     return [line for path in found(folder) for line in read(path, remarks.append)], remarks
 
 
-async def test_a_life_is_recorded_and_no_secret_of_it(lab: Lab, run: Run, tmp_path: Path) -> None:
+async def test_a_life_is_recorded_and_no_secret_of_it(lab: Lab, run: Run, tmp_path: Path, rules_folder: Path) -> None:
     folder = tmp_path / "record"
     crashing, slow, _ = await serve(lab)
     healer = await run(ruleset(CRASH_LOOP, SLOW), HEALER_RECORD__FOLDER=folder)
@@ -46,6 +48,10 @@ async def test_a_life_is_recorded_and_no_secret_of_it(lab: Lab, run: Run, tmp_pa
     assert acts == [("test/crash-loop", "evict", crashing), ("test/slow", "evict", slow)]
     assert [name for _, _, name in acts] == evictions(lab)
     assert [line.outcome.kind for line in lines if isinstance(line, OutcomeLine)] == [OutcomeKind.DONE] * 2
+    replayed = replay(lines, load_rules([rules_folder], vocabulary()))
+    assert [(deed.rule, deed.action, deed.target.name, deed.recorded, deed.at) for deed in replayed.story.deeds] == [
+        (line.rule, line.action, line.target.name, True, line.at) for line in lines if isinstance(line, ActLine)
+    ]
     text = b"".join(gzip.decompress(file.read_bytes()) for file in files_in(folder))
     assert SECRET.encode() not in text
     assert b"swordfish" not in text

@@ -13,13 +13,21 @@ from pathlib import Path
 
 NAME = re.compile(r"healer-\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}-\d{6}\.jsonl\.gz")
 """The names of the files, which sort by the time at which they begin."""
+_STAMP = "%Y%m%dT%H%M%S.%fZ"
 _LEVEL = 6
 
 
 def name_of(at: float, run: str, number: int) -> str:
     """The name of a file that begins at that time, in seconds since the epoch."""
-    stamp = datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    stamp = datetime.fromtimestamp(at, UTC).strftime(_STAMP)
     return f"healer-{stamp}-{run}-{number:06}.jsonl.gz"
+
+
+def begins(path: Path) -> float:
+    """When a file begins, by its name, in seconds since the epoch; 0 for one of another name."""
+    if not NAME.fullmatch(path.name):
+        return 0.0
+    return datetime.strptime(path.name.split("-")[1], _STAMP).replace(tzinfo=UTC).timestamp()
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -66,21 +66,22 @@ _QUIET = frozenset({Verb.IGNORE, Verb.PEND})
 class Recording:
     """The record of one leadership: writes what happens as lines, and begins files with the whole state. On the event loop."""
 
-    def __init__(self, writer: RecordWriter, settings: Settings, home: str, kept: Callable[[], Sequence[Incident]]) -> None:
+    def __init__(
+        self, writer: RecordWriter, settings: Settings, home: str, view: View, kept: Callable[[], Sequence[Incident]]
+    ) -> None:
         """`kept` gives the incidents of the journal, oldest first."""
         self.kept = kept
         self._writer = writer
         self._settings = settings
         self._home = home
+        self._view = view
         self._run = uuid4().hex[:8]
         self._number = 0
         self._lost = writer.counts.lost
         self._paused = ""
         self._unfed = False  # whether the engine is still to be told of a change
 
-    def begin(
-        self, why: Why, view: View, rules: Rulebook, now: float, *, firing: Sequence[Signal], incidents: Sequence[Incident]
-    ) -> None:
+    def begin(self, why: Why, rules: Rulebook, now: float, *, firing: Sequence[Signal], incidents: Sequence[Incident]) -> None:
         """Begin a file with the whole state."""
         lost, self._lost = self._writer.counts.lost - self._lost, self._writer.counts.lost
         head = HeadLine(
@@ -99,20 +100,25 @@ class Recording:
             lost=lost,
         )
         self._number += 1
-        self._paused = view.paused_everywhere
-        objects = [each for each in view.objects(KubeObject) if not isinstance(each, RuleSet)]  # the engine does not read them
-        self._writer.begin(Beginning(head, objects, firing, incidents, self._paused))
+        self._paused = self._view.paused_everywhere
+        read = [each for each in self._view.objects(KubeObject) if not isinstance(each, RuleSet)]  # the engine reads no RuleSets
+        self._writer.begin(Beginning(head, read, firing, incidents, self._paused))
 
-    def go_on(self, view: View, firing: Callable[[], Sequence[Signal]], rules: Rulebook, now: float) -> None:
+    def go_on(self, firing: Callable[[], Sequence[Signal]], rules: Rulebook, now: float) -> None:
         """Before each input: begin a new file where that is due, and note a pause of everything."""
         if (why := self._writer.wants) is not None:
-            self.begin(why, view, rules, now, firing=firing(), incidents=self.kept())
-        if view.paused_everywhere != self._paused:
-            self._paused = view.paused_everywhere
+            self.begin(why, rules, now, firing=firing(), incidents=self.kept())
+        self._note_pause(now)
+
+    def _note_pause(self, now: float) -> None:
+        """A pause of everything is no change of an object, so that each input and each change looks for it."""
+        if self._view.paused_everywhere != self._paused:
+            self._paused = self._view.paused_everywhere
             self._writer.put(PausedLine(now, self._paused))
 
     def changed(self, change: ObjectChange, now: float) -> None:
         """An object has changed."""
+        self._note_pause(now)
         self._unfed = True
         kind = type(change.obj).__name__
         if change.verb == "put":
@@ -208,7 +214,7 @@ class RecordedEngine(Engine):
         self._recording = recording
 
     def handle(self, event: Input, view: View, now: float) -> list[Effect]:
-        self._recording.go_on(view, self._firing, self._matcher.rulebook, now)
+        self._recording.go_on(self._firing, self._matcher.rulebook, now)
         about = self.incident(event.incident) if isinstance(event, Acted | Approval | Undone | TakenBack | Dropped) else None
         self._recording.input(event, about, now)
         effects = super().handle(event, view, now)
@@ -225,7 +231,7 @@ class RecordedEngine(Engine):
         self, incidents: Iterable[Incident], sick_now: Container[str], view: View, now: float, aside: Sequence[str] = ()
     ) -> Iterator[list[Effect]]:
         believed = list(incidents)
-        self._recording.begin("started", view, self._matcher.rulebook, now, firing=[], incidents=believed)
+        self._recording.begin("started", self._matcher.rulebook, now, firing=[], incidents=believed)
         for effects in super().restore(believed, sick_now, view, now, aside):
             self._recording.effects(effects, now)
             yield effects

@@ -1,0 +1,143 @@
+"""Prints a replay for people."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from healer.model.duration import about
+from healer.operate.explain.show import clean
+from healer.rehearsal.replay.diff import Difference, Differs, differences
+from healer.rehearsal.replay.replaying import Replayed
+from healer.rehearsal.replay.said import moment, times
+from healer.rehearsal.replay.story import Hold, Story, ToldAct
+
+OPEN_LOOP = (
+    "The recorded cluster does not answer to what these rules would have done: a pod that they would have evicted stays sick "
+    "in it. An act that really happened has its real outcome. Any other counts as done, and what follows is judged by what "
+    "really happened."
+)
+_STYLES = {
+    "act": "bold blue",
+    "dry run": "blue",
+    "further": "dim",
+    "held": "cyan",
+    Differs.MORE: "bold yellow",
+    Differs.LESS: "bold magenta",
+    Differs.MOVED: "bold blue",
+    Differs.RULE: "blue",
+    Differs.HELD: "cyan",
+    Differs.FREE: "cyan",
+}
+
+
+def show(result: Replayed, screen: Console, compared_with: str = "") -> None:
+    """Print what the rules would have done; with `compared_with`, only what differs from that."""
+    _head(result, screen)
+    if result.other is None:
+        _timeline(result.story, screen)
+        _totals(result.story, screen)
+    else:
+        _differences(differences(result.story, result.other), screen, compared_with)
+        screen.print(clean(f"these rules: {_acts(result.story)}"))
+        screen.print(clean(f"{compared_with}: {_acts(result.other)}"))
+    for each in result.unjudged:
+        part = "not judged" if each.whole else "not judged in a part of the record"
+        screen.print(clean(f"{part}: {each.rule}: {each.why}"), style="yellow")
+    for remark in result.remarks:
+        screen.print(clean(f"remark: {remark}"), style="yellow")
+    screen.print(OPEN_LOOP, style="dim")
+
+
+def _head(result: Replayed, screen: Console) -> None:
+    if not result.lines:
+        screen.print("the record holds nothing for that time")
+        return
+    took = about(max(0.0, result.ended - result.began))
+    screen.print(clean(f"{moment(result.began)} to {moment(result.ended)} ({took}), {times(result.lines, 'line')}"), style="bold")
+    if result.mode and result.mode != "enforce":
+        screen.print(
+            f"the recorded healer went no further than the mode {result.mode}; these rules are played in their own modes"
+        )
+
+
+def _timeline(story: Story, screen: Console) -> None:
+    rows: list[tuple[float, str, str]] = [(deed.at, _kind(deed), _deed(deed)) for deed in story.deeds]
+    rows += [(hold.at, "held", _hold(hold)) for hold in story.holds.values()]
+    for at, kind, text in sorted(rows):
+        _line(screen, at, kind, text)
+    if story.more_holds:
+        screen.print(f"{times(story.more_holds, 'further reason')} not to act are left out", style="dim")
+
+
+def _line(screen: Console, at: float, kind: str, text: str) -> None:
+    screen.print(Text.assemble((f"{moment(at)}  ", "dim"), (f"{kind:<8}", _STYLES[kind]), clean(text)))
+
+
+def _kind(deed: ToldAct) -> str:
+    return "further" if deed.echo else "dry run" if deed.dry_run else "act"
+
+
+def _deed(deed: ToldAct) -> str:
+    really = f"; really done too: {deed.outcome.reason}" if deed.recorded and deed.outcome is not None else ""
+    return f"{deed.action} {_place(deed)} by {deed.rule}, step {deed.step + 1}: {deed.why}{really}"
+
+
+def _place(deed: ToldAct) -> str:
+    namespace = deed.target.namespace
+    return f"{deed.target} in {namespace}" if namespace else str(deed.target)
+
+
+def _hold(hold: Hold) -> str:
+    often = f" ({times(hold.times, 'time')})" if hold.times > 1 else ""
+    return f"{hold.rule} on {hold.target}: {hold.code}: {hold.text}{often}"
+
+
+def _totals(story: Story, screen: Console) -> None:
+    screen.print(f"these rules would have {_acts(story)}", style="bold")
+    echoes = len(story.deeds) - len(story.counted)
+    if echoes:
+        text = (
+            f"{times(echoes, 'further act')} not counted: each follows only because the record does not answer to the first one"
+        )
+        screen.print(text, style="dim")
+    states = story.by_state
+    if states:
+        ended = ", ".join(f"{count} {state}" for state, count in states.most_common())
+        screen.print(f"{times(len(story.troubles), 'incident')}, at the end: {ended}")
+
+
+def _acts(story: Story) -> str:
+    deeds = story.counted
+    troubles = {deed.incident for deed in deeds}
+    if not deeds:
+        return "acted not once"
+    actions: dict[str, int] = {}
+    for deed in deeds:
+        name = f"{deed.action} (dry run)" if deed.dry_run else deed.action
+        actions[name] = actions.get(name, 0) + 1
+    which = ", ".join(f"{name} {count}" for name, count in sorted(actions.items()))
+    return f"acted {times(len(deeds), 'time')} on {times(len(troubles), 'incident')}: {which}"
+
+
+def _differences(found: Sequence[Difference], screen: Console, compared_with: str) -> None:
+    for each in found:
+        _line(screen, each.at, each.how, _said(each, compared_with))
+    if not found:
+        screen.print(clean(f"nothing changes: these rules would have done the same as {compared_with}"), style="bold green")
+
+
+def _said(each: Difference, compared_with: str) -> str:
+    deed, before = each.deed, each.before
+    if deed is not None and before is not None:
+        if each.how is Differs.MOVED:
+            way = "earlier" if deed.at < before.at else "later"
+            return f"{_deed(deed)}; {about(abs(deed.at - before.at))} {way} than {compared_with} ({moment(before.at)})"
+        return f"{_deed(deed)}; {compared_with}: by {before.rule}{' as a dry run' if before.dry_run else ''}"
+    if deed is not None:
+        return f"{_deed(deed)}; not so {compared_with}"
+    if before is not None:
+        return f"only {compared_with}: {_deed(before)}"
+    if each.hold is None:
+        return ""
+    return _hold(each.hold) if each.how is Differs.HELD else f"only {compared_with}: {_hold(each.hold)}"

@@ -1,0 +1,170 @@
+"""What rules did in a replay, or a daemon in its record: its acts, what it held back and why, and what became of it."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from healer.daemon.recording.lines import ActLine, AnyLine, DecisionLine, OutcomeLine
+from healer.model.action import Outcome
+from healer.model.effects import Act, Decision, Verb
+from healer.model.incident import Incident, State
+from healer.model.target import Target
+
+_HELD = frozenset({Verb.DEFER, Verb.REFUSE})
+_MOST_HELD = 10_000
+"""Reasons for not acting that are kept, each for a rule on a workload. Beyond, they are only counted."""
+
+
+@dataclass(slots=True)
+class ToldAct:
+    """Something that was done, or would have been."""
+
+    at: float
+    rule: str
+    incident: str
+    workload: Target
+    action: str
+    target: Target
+    step: int
+    dry_run: bool
+    why: str
+    echo: bool = False
+    """It follows only because the record does not answer to an earlier deed of the replay: the same trouble, counted once."""
+    recorded: bool = True
+    """Whether the record has it too, with its outcome."""
+    outcome: Outcome | None = None
+
+    @property
+    def what(self) -> tuple[str, str, str]:
+        """What is the same deed in two stories."""
+        return (self.action, self.workload.uid, self.target.uid)
+
+
+@dataclass(slots=True)
+class Hold:
+    """Why a rule did not act on a workload, and how often that was decided."""
+
+    at: float
+    rule: str
+    target: Target
+    verb: Verb
+    code: str
+    text: str
+    times: int = 1
+
+
+@dataclass(slots=True)
+class ToldTrouble:
+    """An incident, as far as the story tells it."""
+
+    rule: str
+    workload: Target
+    opened_at: float
+    state: State
+    changed_at: float
+
+
+@dataclass(slots=True)
+class Story:
+    """What happened between `since` and `until`. Times are in seconds since the epoch."""
+
+    since: float
+    until: float
+    deeds: list[ToldAct] = field(default_factory=list)
+    holds: dict[tuple[str, str, str], Hold] = field(default_factory=dict)
+    """By rule, workload or target, and code."""
+    troubles: dict[str, ToldTrouble] = field(default_factory=dict)
+    """By incident."""
+    more_holds: int = 0
+
+    def covers(self, at: float) -> bool:
+        """Whether a time is told of."""
+        return self.since <= at <= self.until
+
+    @property
+    def counted(self) -> list[ToldAct]:
+        """The deeds without those that follow only because the record does not answer."""
+        return [deed for deed in self.deeds if not deed.echo]
+
+    @property
+    def by_state(self) -> Counter[State]:
+        """How many troubles are in which state at the end."""
+        return Counter(trouble.state for trouble in self.troubles.values())
+
+    # of a replay
+
+    def acted(self, act: Act, at: float, *, echo: bool) -> ToldAct:
+        """The engine acts. What is returned is told where the story covers the time."""
+        incident = act.incident
+        deed = ToldAct(
+            at=at,
+            rule=incident.rule,
+            incident=incident.id,
+            workload=incident.workload,
+            action=act.action,
+            target=act.target,
+            step=act.step,
+            dry_run=act.dry_run,
+            why=incident.reason.text,
+            echo=echo,
+            recorded=False,
+        )
+        if self.covers(at):
+            self.deeds.append(deed)
+        return deed
+
+    def changed(self, incident: Incident) -> None:
+        """An incident changed."""
+        if self.covers(incident.changed_at):
+            self.troubles[incident.id] = ToldTrouble(
+                incident.rule, incident.workload, incident.opened_at, incident.state, incident.changed_at
+            )
+
+    def decided(self, decision: Decision) -> None:
+        """The engine decided something; kept is why it does not act."""
+        if decision.verb not in _HELD or not self.covers(decision.at):
+            return
+        key = (decision.rule, decision.incident or decision.target.uid, decision.reason.code)
+        if (hold := self.holds.get(key)) is not None:
+            hold.times += 1
+        elif len(self.holds) < _MOST_HELD:
+            reason = decision.reason
+            self.holds[key] = Hold(decision.at, decision.rule, decision.target, decision.verb, reason.code, reason.text)
+        else:
+            self.more_holds += 1
+
+
+class RecordedStory:
+    """The story of the daemon itself, from the lines of its record."""
+
+    def __init__(self, since: float, until: float) -> None:
+        self.story = Story(since, until)
+
+    def play(self, line: AnyLine) -> None:
+        """The next line."""
+        match line:
+            case ActLine() if self.story.covers(line.at):
+                self.story.deeds.append(
+                    ToldAct(
+                        at=line.at,
+                        rule=line.rule,
+                        incident=line.incident,
+                        workload=line.workload,
+                        action=line.action,
+                        target=line.target,
+                        step=line.step,
+                        dry_run=line.dry_run,
+                        why=line.reason.text,
+                    )
+                )
+            case OutcomeLine():
+                open_ = (deed for deed in reversed(self.story.deeds) if deed.outcome is None and deed.incident == line.incident)
+                if (deed := next(open_, None)) is not None:
+                    deed.outcome = line.outcome
+            case DecisionLine(decision=decision):
+                self.story.decided(decision)
+
+
+def by_rule(deeds: Iterable[ToldAct]) -> Counter[str]:
+    """How many deeds each rule has, the most first."""
+    return Counter(dict(Counter(deed.rule for deed in deeds).most_common()))
