@@ -344,7 +344,7 @@ async def test_a_version_of_tensorflow_serving_that_never_loads_costs_one_pod_an
         await lab.wait_for(lambda lab: sum(map(is_ready, pods(lab).values())) == 2, PATIENCE)
         follow()
         lab.store.listeners.append(follow)
-        async with daemon(lab, tmp_path, _shipped(servers.port)) as healer:
+        async with daemon(lab, tmp_path, _shipped("stuck-loading", servers.port)) as healer:
             await lab.wait_for(lambda lab: _versions(lab) == (1,), PATIENCE)
             (successor,) = {*pods(lab)} - well
             await lab.behave(NAMESPACE, successor, "ok")
@@ -356,14 +356,50 @@ async def test_a_version_of_tensorflow_serving_that_never_loads_costs_one_pod_an
     assert [entry.step for entry in healed.history if entry.reason.code == "Allowed"] == [0, 1]
 
 
+async def test_a_start_that_is_stuck_on_a_version_is_pinned_away_and_one_more_pod_begins_without_it(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """The shipped rule. The servers that run have both versions. One that starts reads the file once, and opens no port while it
+    loads: the pin reaches it only with a new pod."""
+    config = """model_config_list { config { name: "ranker" base_path: "/models/ranker"
+        model_version_policy { specific { versions: 1 versions: 2 } } version_labels { key: "stable" value: 1 } } }"""
+    metadata = {"name": "models", "namespace": NAMESPACE}
+    models = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"models.config": config}}
+    objects = serving("tensorflow-serving", min_available=None, addresses=ADDRESSES, behaviour="hang")
+    objects[0]["spec"]["template"]["spec"]["volumes"] = [{"name": "config", "configMap": {"name": "models"}}]
+    async with model_servers(*ADDRESSES) as servers:
+        servers.says |= dict.fromkeys(
+            ADDRESSES, lambda request: status(request, *((each, "AVAILABLE") for each in _versions(lab)))
+        )
+        await lab.apply([models, *objects])
+        await lab.wait_for(lambda lab: sum("podIP" in pod["status"] for pod in pods(lab).values()) == 3, PATIENCE)
+        (stuck,) = [name for name, pod in pods(lab).items() if pod["status"]["podIP"] == ADDRESSES[0]]
+        well = {*pods(lab)} - {stuck}
+        await servers.close(ADDRESSES[0])
+        for name in well:
+            await lab.behave(NAMESPACE, name, "ok")
+        await lab.wait_for(lambda lab: sum(map(is_ready, pods(lab).values())) == 2, PATIENCE)
+        async with daemon(lab, tmp_path, _shipped("stuck-starting", servers.port)) as healer:
+            await lab.wait_for(lambda lab: _versions(lab) == (1,), PATIENCE)
+            (successor,) = {*pods(lab)} - well
+            await lab.wait_for(replaced(successor), PATIENCE)
+            await servers.open(ADDRESSES[0])
+            (last,) = {*pods(lab)} - well
+            await lab.behave(NAMESPACE, last, "ok")
+            healed = await healer.told.until(State.HEALED)
+    assert evictions(lab) == [stuck, successor]
+    assert [entry.step for entry in healed.history if entry.reason.code == "Allowed"] == [0, 1, 2]
+    assert _versions(lab) == (1,)
+
+
 def _versions(lab: Lab) -> tuple[int, ...]:
     """The versions that the file has the servers load."""
     (found,) = [each for each in lab.objects("configmaps", NAMESPACE) if each["metadata"]["name"] == "models"]
     return find(found["data"]["models.config"], MODEL).policy.versions
 
 
-def _shipped(port: int) -> Rulebook:
-    """The shipped rule on a version that does not load; the pin asks the servers at that port, too."""
+def _shipped(rule: str, port: int) -> Rulebook:
+    """The shipped rule of that name on TensorFlow Serving; the pin asks the servers at that port, too."""
 
     def at_port(step: Step) -> Step:
         if not isinstance(step.params, PinModelVersionParams):
@@ -371,5 +407,5 @@ def _shipped(port: int) -> Rulebook:
         return step.model_copy(update={"params": step.params.model_copy(update={"port": port})})
 
     packed = pack("models/tensorflow-serving.yaml", port=port).rules
-    bound = [each for each in packed if each.name.endswith("/stuck-loading")]
+    bound = [each for each in packed if each.name.endswith(f"/{rule}")]
     return Rulebook(replace(b, rule=b.rule.model_copy(update={"heal": tuple(map(at_port, b.rule.heal))})) for b in bound)
