@@ -8,6 +8,7 @@ from healer.daemon.rulefiles import load_rules
 from healer.model.effects import Approval, Record
 from healer.model.incident import State
 from healer.rules.schema import Mode, Rule
+from tests.packs.alert_times import latest, shipped
 from tests.packs.drills import FILES, begin, end, new_drill, rules_of
 from tests.packs.rows import ROWS, Hold, Row
 from tests.packs.troubles import Trouble
@@ -81,7 +82,8 @@ def test_its_steps_are_those_of_its_row(row: Row) -> None:
 
 @pytest.mark.parametrize("row", LADDERS, ids=lambda row: row.rule)
 def test_it_takes_its_next_step_when_one_has_not_helped(row: Row) -> None:
-    """The successor of a pod is as sick as the pod was, and what was changed of the workload cures nothing."""
+    """The successor of a pod is as sick as the pod was, and what was changed of the workload cures nothing. An alert needs its
+    time before it says so of the successor."""
     d, _ = _started(row, row.trouble)
     for step in _rule(row).heal:
         for incident in [each for each in d.incidents.values() if each.reason.code == "NeedsApproval"]:
@@ -90,7 +92,9 @@ def test_it_takes_its_next_step_when_one_has_not_helped(row: Row) -> None:
         while d.waiting:
             d.answer()
         for pod in taken:
-            begin(d, row.trouble, row.rule, d.world.replace(pod))
+            successor = d.world.replace(pod)
+            d.wait(latest(row.trouble.name) if row.trouble.name in shipped() else 0)
+            begin(d, row.trouble, row.rule, successor)
         d.wait(step.verify.within + _rule(row).when.held_for + 700)
     acts = [act for act in d.acts if act.incident.rule == row.rule]
     steps = [(act.step, act.action) for act in acts]

@@ -20,6 +20,20 @@ def grouped(text: str) -> Iterator[tuple[str, frozenset[str]]]:
     yield from _grouped(promql_parser.parse(text), frozenset())
 
 
+def windows(text: str) -> Iterator[float]:
+    """The seconds of each range that has to be filled before its function shows what is new in it: one sample suffices for an
+    extreme, and for the last value."""
+    yield from _windows(promql_parser.parse(text))
+
+
+def _windows(tree: Any) -> Iterator[float]:
+    if isinstance(tree, promql_parser.MatrixSelector | promql_parser.SubqueryExpr) and tree.range is not None:
+        yield tree.range.total_seconds()
+    at_once = getattr(getattr(tree, "func", None), "name", "") in ("max_over_time", "last_over_time")
+    for each in () if at_once else _inner(tree):
+        yield from _windows(each)
+
+
 def _grouped(tree: Any, labels: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
     if isinstance(tree, promql_parser.VectorSelector):
         yield _name(tree), labels
