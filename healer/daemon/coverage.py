@@ -130,6 +130,7 @@ def _row(bound: BoundRule, covered: Coverage | None) -> RuleRow:
         doubts=[] if covered is None else list(covered.doubts),
         description=bound.rule.description or "",
         written=bound.written or "",
+        origin=bound.where,
     )
 
 

@@ -311,6 +311,7 @@ class Daemon:
             leader=lambda: self._leadership.holder,
             sight=lambda: None if self._leader is None else self._leader.sight,
             clock=self._clock.wall,
+            loaded=self._rules.shown,
         )
         return StateRoutes(report.whole, report.incident)
 

@@ -9,8 +9,11 @@ from typing import Never
 
 from healer.clock import Clock
 from healer.daemon.rulefiles import RuleFiles, vocabulary
-from healer.daemon.rulesets import JudgedRuleSet, RuleSets
+from healer.daemon.rulesets import JudgedRuleSet, RuleSets, in_words
 from healer.daemon.unusable import unusable
+from healer.http.state import LoadedRules
+from healer.model.redact import redact
+from healer.model.text import cut
 from healer.model.view import View
 from healer.rules.positions import Problem
 from healer.rules.rulebook import Rulebook
@@ -19,6 +22,10 @@ from healer.settings import Settings
 
 _APART = 1.0
 """Seconds between two changes of the rules at least: who edits many RuleSets at once causes few changes."""
+
+
+_SHOWN, _LONGEST = 20, 2000
+"""Problems, and RuleSets that are refused, that people are shown; and the characters of each."""
 
 
 class RulesInForce:
@@ -62,6 +69,14 @@ class RulesInForce:
         """The digest of what is in force: two replicas with the same rules have the same."""
         parts = ("" if self._files is None else self._files.digest, "" if self._rulesets is None else self._rulesets.digest)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def shown(self) -> LoadedRules:
+        """What people are shown of them as a whole."""
+        refused = [each for each in self.judged if each.reason]
+        said = [f"{each.object.full_name}: {'; '.join(map(in_words, each.problems))}" for each in refused[:_SHOWN]]
+        more = [f"and {len(refused) - _SHOWN} more"] if len(refused) > _SHOWN else []
+        problems = [redact(str(problem)) for problem in self.problems[:_SHOWN]]
+        return LoadedRules(self.loaded_at, self.digest, problems, [redact(cut(each, _LONGEST)) for each in said] + more)
 
     def changed(self) -> None:
         """A RuleSet has changed: look soon."""

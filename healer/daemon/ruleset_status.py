@@ -16,10 +16,9 @@ import structlog
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError, ClusterError
 from healer.cluster.resources import RULESETS
-from healer.daemon.rulesets import JudgedRuleSet, RuleSets
+from healer.daemon.rulesets import JudgedRuleSet, RuleSets, in_words
 from healer.model.incident import Incident
 from healer.model.ruleset import ACCEPTED, RuleSetCondition
-from healer.rules.positions import Problem
 
 _EVERY = 5.0
 """Seconds between two looks, where nothing is judged anew."""
@@ -179,18 +178,13 @@ def _message(each: JudgedRuleSet) -> str:
     lines: list[str] = []
     left = _LONGEST
     for number, problem in enumerate(each.problems):
-        line = _line(problem)
+        line = in_words(problem)
         if len(line) > left:
             lines.append(f"and {len(each.problems) - number} more")
             break
         lines.append(line)
         left -= len(line)
     return "\n".join([f"{kept}:", *lines])
-
-
-def _line(problem: Problem) -> str:
-    where = f"{problem.path}: " if problem.path else ""
-    return f"{where}{problem.message}" + (f" ({problem.hint})" if problem.hint else "")
 
 
 def _status(each: JudgedRuleSet, verdict: _Acceptance, fired: datetime | None, now: datetime) -> dict[str, Any]:

@@ -163,3 +163,9 @@ def _out(found: RuleSet, reason: str, path: str, message: str, hint: str) -> Jud
 def _age(found: RuleSet) -> tuple[str, float, str]:
     created = found.metadata.creation_timestamp
     return found.metadata.namespace, 0.0 if created is None else created.timestamp(), found.metadata.name
+
+
+def in_words(problem: Problem) -> str:
+    """A problem of an object in one line: where in it, what, and what to do."""
+    where = f"{problem.path}: " if problem.path else ""
+    return f"{where}{problem.message}" + (f" ({problem.hint})" if problem.hint else "")

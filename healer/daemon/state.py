@@ -15,7 +15,17 @@ from healer.engine.safety.guards.stops import pause
 from healer.engine.safety.wide import ENDED_ALERTS
 from healer.http.health import Check, Health
 from healer.http.rules import RuleRow
-from healer.http.state import ActivityRow, CanaryRow, CheckRow, IncidentRow, LimitRow, StateBody, UnitRow, WorkloadRow
+from healer.http.state import (
+    ActivityRow,
+    CanaryRow,
+    CheckRow,
+    IncidentRow,
+    LimitRow,
+    LoadedRules,
+    StateBody,
+    UnitRow,
+    WorkloadRow,
+)
 from healer.journal.codec import encode
 from healer.model.incident import Incident, Reason, State
 from healer.model.kube import matches
@@ -72,6 +82,7 @@ class StateReport:
         leader: Callable[[], str],
         sight: Callable[[], Sight | None],
         clock: Callable[[], float],
+        loaded: Callable[[], LoadedRules] = LoadedRules,
     ) -> None:
         self._settings = settings
         self._view = view
@@ -83,6 +94,7 @@ class StateReport:
         self._leader = leader
         self._sight = sight
         self._clock = clock
+        self._loaded = loaded
 
     async def whole(self) -> StateBody:
         """The state of now."""
@@ -110,6 +122,7 @@ class StateReport:
             ],
             rules=list(self._rows()),
             activity=list(_activity(known, rulebook.by_name, now)),
+            loaded=self._loaded(),
         )
 
     def incident(self, namespace: str, name: str) -> Mapping[str, Any] | None:

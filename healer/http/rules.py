@@ -12,7 +12,7 @@ RULES_PATH = "/rules"
 class RuleRow(msgspec.Struct, frozen=True, rename="camel"):
     """One rule in force. `scope` is as in a rule file. `pods` and `workloads` count what its steps could treat, `watched` the
     workloads that are only watched; they are None until its scope was counted. `written` is the mode that its file says, where
-    healer's own setting caps it, else ""."""
+    healer's own setting caps it, else "". `origin` is where it is written: "file:line", or "RuleSet NAMESPACE/NAME"."""
 
     name: str
     mode: str
@@ -25,6 +25,7 @@ class RuleRow(msgspec.Struct, frozen=True, rename="camel"):
     watched: int | None = None
     description: str = ""
     written: str = ""
+    origin: str = ""
 
 
 class Rules:

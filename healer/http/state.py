@@ -141,6 +141,15 @@ class ActivityRow(msgspec.Struct, frozen=True, rename="camel"):
     dry: bool
 
 
+class LoadedRules(msgspec.Struct, frozen=True):
+    """The rules as a whole: when they last changed, their digest, why files are not in force, and which RuleSets are refused."""
+
+    at: float = 0.0
+    digest: str = ""
+    problems: list[str] = []
+    refused: list[str] = []
+
+
 class StateBody(msgspec.Struct, frozen=True):
     """The whole. `leads`: this replica decides; else `leader` says who does, and incidents, limits and canaries are there."""
 
@@ -161,6 +170,7 @@ class StateBody(msgspec.Struct, frozen=True):
     limits: list[LimitRow]
     rules: list[RuleRow]
     activity: list[ActivityRow]
+    loaded: LoadedRules = LoadedRules()
 
 
 class StateRoutes:

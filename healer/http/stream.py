@@ -190,9 +190,12 @@ class StateStream:
 _TABLES = ("head", "checks", "incidents", "workloads", "canaries", "limits", "rules", "activity")
 
 
+_HEAD = ("version", "cluster", "mode", "leads", "leader", "paused", "control", "loaded")
+
+
 def _rows(state: StateBody) -> Iterator[tuple[str, str, object]]:
     """Each row with its table and its key. The key orders the rows where their order says something."""
-    head = {name: getattr(state, name) for name in ("version", "cluster", "mode", "leads", "leader", "paused", "control")}
+    head = {name: getattr(state, name) for name in _HEAD}
     yield "head", "", head
     for number, check in enumerate(state.checks):
         yield "checks", f"{number:03} {check.name}", check

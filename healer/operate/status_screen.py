@@ -179,15 +179,30 @@ def _bar(used: float, most: float) -> Text:
 def _of_rules(found: HealerStatus) -> Iterator[RenderableType]:
     rules = found.rules or ()
     did = {} if found.daemon is None else {row.rule: row for row in found.daemon.activity}
-    yield _heading(f"{counted(len(rules), 'rule')} in force")
-    rows: Table = table("rule", "mode", "trigger", "pods", "workloads", "only watched", "last week", "guards less than it says")
+    yield from _loaded(found, len(rules))
+    rows: Table = table(
+        "rule", "from", "mode", "trigger", "pods", "workloads", "only watched", "last week", "guards less than it says"
+    )
     for rule in rules:
         counts = ["?" if number is None else str(number) for number in (rule.pods, rule.workloads, rule.watched)]
         mode = f"{rule.mode} (its file says {rule.written}; healer's setting `mode` caps it)" if rule.written else rule.mode
         row = did.get(rule.name)
         week = "" if row is None else f"would have acted {_times(row.actions)}" if row.dry else f"acted {_times(row.actions)}"
-        rows.add_row(*cells(rule.name, mode, rule.trigger, *counts, week, "; ".join(rule.doubts)))
+        rows.add_row(*cells(rule.name, rule.origin, mode, rule.trigger, *counts, week, "; ".join(rule.doubts)))
     yield rows
+
+
+def _loaded(found: HealerStatus, rules: int) -> Iterator[RenderableType]:
+    """How many rules are in force since when, and what of files and RuleSets is not."""
+    loaded = None if found.daemon is None else found.daemon.loaded
+    if loaded is None or not loaded.at:
+        yield _heading(f"{counted(rules, 'rule')} in force")
+        return
+    yield _heading(f"{counted(rules, 'rule')} in force since {when(loaded.at, found.at)} (digest {loaded.digest})")
+    if loaded.problems:
+        yield Text("  the rule files have errors: the last good rules stay in force", style="red")
+    yield from (Text(clean(f"    {problem}"), style="red") for problem in loaded.problems)
+    yield from (Text(clean(f"  RuleSet {refused}"), style="red") for refused in loaded.refused)
 
 
 def _times(number: int) -> str:

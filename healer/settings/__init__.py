@@ -92,8 +92,9 @@ class Settings(BaseSettings):
     rulesets: RuleSetSettings = RuleSetSettings()
     mode: Literal["observe", "approve", "enforce"] = "enforce"
     """The most that any rule may do, whatever it says: `observe` changes nothing, `approve` asks a human before each step."""
-    rules_reload: Seconds = Field(5.0, gt=0)
-    """Seconds between two looks at whether the rule files have changed."""
+    rules_reload: Seconds = Field(3.0, gt=0)
+    """Seconds between two looks at whether the rule files have changed. The kubelet changes those of a ConfigMap, within a minute
+    or so."""
     shutdown: Seconds = Field(10.0, gt=0)
     """Seconds for actions under way and messages to end after SIGTERM. Keep it below terminationGracePeriodSeconds."""
 

@@ -99,6 +99,23 @@ async def test_an_approval_is_pressed(lab: Lab, healer: Healer, browser: Browser
     assert [approval["by"] for approval in incident["status"]["approvals"]] == ["Ann (page)"]
 
 
+async def test_rules_that_cannot_be_used_are_shown_beside_those_in_force(
+    healer: Healer, browser: Browser, rules_folder: Path
+) -> None:
+    await browser.open(f"{await healer.listens()}/#/rules")
+    await browser.until("document.querySelectorAll('[data-rule]').length === 3")
+    loaded = "document.querySelector('#loaded')"
+    (_, state) = await healer.get("/state")
+    assert await browser.run(f"{loaded}.querySelector('code').textContent") == state["loaded"]["digest"]
+    (rules_folder / "0.yaml").write_text(ruleset(ASKED).replace("approve", "approved"), "utf-8")
+    await browser.until(f"{loaded}.innerText.includes('the last good rules stay in force')")
+    assert "0.yaml:" in await browser.run(f"{loaded}.querySelector('.error').textContent")
+    assert await browser.run("document.querySelectorAll('[data-rule]').length") == 3
+    await browser.picture("rules")
+    (rules_folder / "0.yaml").write_text(ruleset(ASKED), "utf-8")
+    await browser.until(f"document.querySelectorAll('[data-rule]').length === 1 && !{loaded}.querySelector('.error')")
+
+
 async def test_who_has_no_token_is_asked_for_one_and_sees_nothing_before(
     lab: Lab, run: Run, browser: Browser, tmp_path: Path
 ) -> None:

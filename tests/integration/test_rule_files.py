@@ -1,13 +1,17 @@
 """Rule files that change while healer runs."""
 
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from healer.lab import Lab
+from healer.lab.objects import Object
 from tests.integration.conftest import Run
 from tests.integration.world import evictions, rule, ruleset, serve
-from tests.support.healer import alert
+from tests.support.healer import Healer, alert
+from tests.support.processes import PATIENCE
 
 
 def _edit(folder: Path, text: str) -> None:
@@ -77,3 +81,102 @@ async def test_rule_files_that_vanish_keep_the_last_good_rules(lab: Lab, run: Ru
     await healer.says("rule files have errors: the last good rules stay")
     await healer.post(alert("Before", pod=sick))
     await healer.says("incident verifying")
+
+
+WITHIN = 5.0
+"""Seconds from a change of the files to other rules in force."""
+
+
+def _at(line: dict[str, Any]) -> float:
+    """When the daemon logged that, by its own clock."""
+    return datetime.fromisoformat(line["timestamp"]).timestamp()
+
+
+async def _loaded(healer: Healer) -> dict[str, Any]:
+    """What the page shows of the rules as a whole."""
+    status, state = await healer.get("/state")
+    assert status == 200
+    found: dict[str, Any] = state["loaded"]
+    return found
+
+
+async def _told(lab: Lab, reason: str, number: int = 1) -> Object:
+    """The latest Event on healer's Lease with that reason, once there are so many."""
+
+    def events(lab: Lab) -> list[Object]:
+        return [each for each in lab.objects("events") if each["involvedObject"]["kind"] == "Lease" and each["reason"] == reason]
+
+    await lab.wait_for(lambda lab: len(events(lab)) >= number, PATIENCE)
+    return events(lab)[-1]
+
+
+async def test_a_change_counts_within_seconds_and_is_seen_on_the_page_in_metrics_and_as_an_event(
+    lab: Lab, run: Run, rules_folder: Path
+) -> None:
+    """With the settings as they ship. The files change as the kubelet changes a mounted ConfigMap: good, broken, mended."""
+    _mount(rules_folder, "..1", _about("Before"))
+    healer = await run(HEALER_RULES_RELOAD="3.0")
+    (lease,) = lab.objects("leases")
+    before = await _loaded(healer)
+
+    _mount(rules_folder, "..2", _about("After"))
+    reloaded = await healer.says("rules reloaded")
+    assert _at(reloaded) - (rules_folder / "..data").lstat().st_mtime < WITHIN
+    event = await _told(lab, "RulesReloaded")
+    assert (event["type"], event["involvedObject"]["uid"]) == ("Normal", lease["metadata"]["uid"])
+    good, figures = await _loaded(healer), await healer.metrics()
+    assert good["at"] > before["at"]
+    assert (good["digest"] != before["digest"], good["problems"]) == (True, [])
+    assert good["digest"] in event["message"]
+    assert figures["healer_rules_hash"] == int(good["digest"][:12], 16)
+
+    _mount(rules_folder, "..3", _about("After").replace("enforce", "enforced"))
+    await healer.says("rule files have errors: the last good rules stay")
+    event = await _told(lab, "RulesRefused")
+    assert event["type"] == "Warning"
+    assert "0.yaml:" in event["message"]
+    broken, figures = await _loaded(healer), await healer.metrics()
+    assert (broken["at"], broken["digest"]) == (good["at"], good["digest"]), "the rules in force are the same"
+    assert "'enforced' is not known" in broken["problems"][0]
+    assert figures["healer_rules_last_reload_successful"] == 0
+
+    _mount(rules_folder, "..4", _about("Third"))
+    await _told(lab, "RulesReloaded", 2)
+    mended, figures = await _loaded(healer), await healer.metrics()
+    assert mended["problems"] == []
+    assert mended["digest"] != good["digest"]
+    assert figures["healer_rules_last_reload_successful"] == 1
+    assert figures["healer_rules_last_reload_success_timestamp_seconds"] == mended["at"]
+
+
+async def test_a_rule_that_goes_takes_its_open_incident_along(lab: Lab, run: Run, rules_folder: Path) -> None:
+    sick, *_ = await serve(lab)
+    mine, other = rule("mine", when={"alert": ["Slow"]}, mode="approve"), rule("other", when={"alert": ["Unrelated"]})
+    healer = await run(ruleset(mine, other))
+    await healer.post(alert("Slow", pod=sick))
+    waiting = await healer.says("incident waiting", rule="test/mine")
+
+    _edit(rules_folder, ruleset(other))
+
+    closed = await healer.says("incident closed", incident=waiting["incident"])
+    assert (closed["reason"], evictions(lab)) == ("RuleChanged", [])
+
+
+async def test_a_rule_that_changes_while_its_action_is_under_way_acts_once_and_no_further(
+    lab: Lab, run: Run, rules_folder: Path
+) -> None:
+    """The request is with the API server when the rules change: what was sent is verified, and no further step follows."""
+    sick, *_ = await serve(lab)
+    lab.faults.delay(5.0, verb="create", resource="pods/eviction")
+    healer = await run(ruleset(rule("any", when={"alert": ["Slow"]})))
+    await healer.post(alert("Slow", pod=sick))
+    acting = await healer.says("incident acting", rule="test/any")
+    await lab.wait_for(lambda lab: evictions(lab) == [sick], PATIENCE)
+
+    _edit(rules_folder, ruleset(rule("any", when={"alert": ["Slow"]}, mode="observe")))
+
+    reloaded = await healer.says("rules reloaded")
+    done = await healer.says("incident verifying", incident=acting["incident"], reason="Evicted")
+    assert _at(reloaded) < _at(done)
+    await healer.says("incident healed", incident=acting["incident"])
+    assert evictions(lab) == [sick]

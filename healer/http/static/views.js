@@ -132,6 +132,7 @@ function rule(row, did) {
   return h("li", { class: "card", "data-rule": row.name },
     h("div", { class: "head" }, h("h2", {}, row.name), chip(row.mode, row.mode === "observe" ? "" : "busy"),
       row.written && h("span", { class: "soft small-text" }, `its file says ${row.written}`),
+      row.origin && h("span", { class: "soft small-text" }, row.origin),
       h("span", { class: "end soft small-text" }, did ? ["last opened ", ago(did.openedAt), `, ${did.state}`] : "never opened an incident that is kept")),
     h("p", { class: "why" }, `${row.trigger}: ${row.names.join(", ") || "any"}`),
     row.description && h("p", { class: "soft small-text" }, row.description),
@@ -142,15 +143,30 @@ function rule(row, did) {
     row.doubts.map((doubt) => h("p", { class: "error small-text" }, doubt)));
 }
 
+function loading({ at = 0, digest = "", problems = [], refused = [] }) {
+  const wrong = (title, texts) => texts.length ? [h("section", { class: "card bad" }, h("h3", {}, title),
+    texts.map((text) => h("p", { class: "error small-text" }, text)))] : [];
+  return [h("p", { class: "soft" }, "Loaded at ", new Date(at * 1000).toLocaleString(), ", digest ", h("code", {}, digest)),
+    ...wrong("The rule files have errors: the last good rules stay in force", problems),
+    ...wrong("RuleSets of the cluster that are refused", refused)];
+}
+
 export class Rules extends Page {
   constructor() {
     const found = find("rule, trigger, mode", () => this.update());
     const list = new List(rule, { none: "no rule is loaded", name: "Rules" });
-    super("Rules", "The rules in force, with what each did last and this week.", [found.node, list.node]);
-    Object.assign(this, { found, list });
+    const loaded = h("div", { id: "loaded" });
+    super("Rules", "The rules in force, with what each did last and this week.", [loaded, found.node, list.node]);
+    Object.assign(this, { found, list, loaded, drawn: "" });
   }
 
   update() {
+    const state = tables.head.get("")?.loaded ?? {};
+    const drawn = JSON.stringify(state);
+    if (drawn !== this.drawn) {
+      this.loaded.replaceChildren(...loading(state));
+      this.drawn = drawn;
+    }
     const rows = [...tables.rules].sort(([a], [b]) => (a < b ? -1 : 1));
     this.list.update(rows.filter(([, row]) => this.found.fits(`${row.name} ${row.mode} ${row.trigger} ${row.names.join(" ")}`))
       .map(([key, row]) => [key, row, tables.activity.get(row.name)]));

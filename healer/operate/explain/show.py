@@ -89,7 +89,8 @@ def _guards(screen: Console, guards: tuple[Guarding, ...]) -> None:
     inside = [guard.rule for guard in guards if not guard.differs]
     title(screen, "rules about it")
     for rule in inside:
-        screen.print(clean(f"  {rule.name} ({rule.mode}): {rule.trigger} {', '.join(rule.names)}"))
+        origin = f", {rule.origin}" if rule.origin else ""
+        screen.print(clean(f"  {rule.name} ({rule.mode}{origin}): {rule.trigger} {', '.join(rule.names)}"))
         if rule.description:
             screen.print(Text(clean(f"    {' '.join(rule.description.split())}"), style="dim"))
     if inside:

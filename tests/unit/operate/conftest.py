@@ -188,6 +188,7 @@ def _up(lab: Lab) -> bool:
 NOTHING: dict[str, Any] = {
     name: False if name in ("leads", "control") else "" if name in ("version", "cluster", "mode", "leader", "paused") else []
     for name in StateBody.__struct_fields__
+    if name != "loaded"
 }
 """The state of a daemon that knows of nothing."""
 
