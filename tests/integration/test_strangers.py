@@ -189,7 +189,7 @@ def in_slack(crash: Moment, storm: Moment, escalated: Moment, canary: Moment) ->
     assert escalated.headline == f"🚨 {CRASHED} on {new.target}"
     assert titles(escalated.posted)[-2:] == ["Seen", "A human is needed (evict)"]
     assert any(f"{old.target} is evicted" in line for line in escalated.told)
-    assert any(line.endswith(f"{new.target} is sick too, in the same way") for line in escalated.told)
+    assert any(line.endswith(f"{new.target} is sick too: CrashLoopBackOff") for line in escalated.told)
     assert escalated.now == f"*Now* a human is needed: no step is left after evict: still sick: {new.target}"
     assert len(escalated.called) == 1
 

@@ -1,6 +1,7 @@
 """The replies in the thread of an incident: its story in sentences, each said once."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from healer.engine.incidents.needed import says_held
 from healer.engine.incidents.observing import uncalled
@@ -20,10 +21,19 @@ SAYS = {
 """How a line of the history begins."""
 _GOES_ON = "Goes on"
 _DONE = "Done"
-_NOTES = {"Approved": "Approved", "Undone": "Undone", "Resolved": "No longer sick"}
+_NOTES = {
+    "Approved": "Approved",
+    "Undone": "Undone",
+    "Resolved": "No longer sick",
+    "TakenBack": "Taken back",
+    "LeftAlone": "Left as it is",
+}
 """Lines that change no state, by their reason."""
 TAKEN_OFF = "Taken off, the release failed"
 _ASKS = "NeedsApproval"
+_SICK = re.compile(r"(?P<who>\S+) is (still )?sick(?P<too> too)?: (?P<what>.+)|\d+ further signals fire: ", re.DOTALL)
+"""What lines say of signals that fire."""
+_RESOLVED = re.compile(r"\d+ signals are resolved: ")
 
 
 def replies(
@@ -70,28 +80,41 @@ def _says(entry: Entry, incident: Incident, index: int) -> str:
     if entry.state.settled and took_canary_off(incident):
         return TAKEN_OFF if entry.state is State.HEALED else SAYS[State.CLOSED]
     before = incident.history[index - 1] if index else None
-    if entry.reason.code in _NOTES and before is not None and before.state is entry.state:
+    if entry.reason.code in _NOTES and (entry.step is None or entry.reason.code == "Approved"):
         return _NOTES[entry.reason.code]
-    if before is None or entry.state.settled or entry.state is State.ESCALATED:
+    if before is None or entry.state.settled:
         return SAYS[entry.state]
     if says_held(entry.reason):
         return SAYS[State.ESCALATED]
-    if entry.step is None and entry.state is before.state:
-        return SAYS[State.OPEN]
+    if entry.step is None and (entry.state is before.state or _SICK.match(entry.reason.text)):
+        waits = entry.state is State.WAITING and _SICK.match(entry.reason.text) is None
+        return SAYS[State.WAITING if waits else State.OPEN]
     done = entry.state is State.VERIFYING and before.state is State.ACTING
     return _DONE if done else _GOES_ON if entry.state is State.OPEN else SAYS[entry.state]
 
 
 def _news(entry: Entry, incident: Incident, index: int) -> str:
     """The text without what earlier lines and the line's own title have said: what is wrong with a target is said once."""
-    text = entry.reason.text
-    known = dict.fromkeys(target.what for target in incident.targets.values() if target.what and target.what in text)
-    for what in known:
-        if any(what in each.reason.text for each in incident.history[:index]):
-            text = unsaid(text, [what]).replace(f" is sick too: {what}", " is sick too, in the same way")
+    text, before = entry.reason.text, [each.reason.text for each in incident.history[:index]]
+    told = {sick["what"] for sick in map(_SICK.match, before) if sick is not None and sick["what"]}
+    if (sick := _SICK.match(text)) is not None and sick["too"] and sick["what"] in told:
+        return f"{sick['who']} is sick too: {sick['what'].partition(':')[0]}"
+    whats = told | {target.what for target in incident.targets.values() if target.what}
+    said = sorted((what for what in whats if any(what in each for each in before)), key=len, reverse=True)
+    if entry.reason.code == "Resolved":
+        return _resolved(text, said)
     if entry.state is State.ESCALATED or says_held(entry.reason):
         text = uncalled(text)
-    return text.replace(": that is resolved; ", "; ") if entry.reason.code == "Resolved" else text
+    return unsaid(text, said).removeprefix("taken back: ")
+
+
+def _resolved(text: str, said: Iterable[str]) -> str:
+    """Who is not sick any more, each named once."""
+    for what in said:
+        text = text.replace(f": {what}", "")
+    who, _, left = text.rpartition("; ")
+    names = _RESOLVED.sub("", who).removesuffix(" is resolved").split(", ")
+    return "; ".join(filter(None, (", ".join(dict.fromkeys(names)), left)))
 
 
 def _past(entries: Sequence[Entry], missed: float) -> int:

@@ -1,6 +1,9 @@
 """A scene: one workload of a stage on which a rule heals, or holds back."""
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from healer.actions.pin_model_version import PinModelVersionParams
 from healer.lab import Lab, serving
@@ -172,6 +175,18 @@ class Scene:
         return await self.stage.healer.told.until(
             state, lambda incident: incident.rule == self.rule and self._is(incident.workload)
         )
+
+    async def seen(self) -> tuple[Incident, Mapping[str, Any]]:
+        """The incident of the rule on the workload, and how the page shows it at the same moment."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                (incident,) = self.incidents()
+                row = (await self.stage.state()).get(incident.id, {})
+                if self.incidents() == [incident] and (row.get("changedAt"), row.get("state")) == (
+                    incident.changed_at,
+                    incident.state,
+                ):
+                    return incident, row
 
     def incidents(self) -> list[Incident]:
         """Those of the rule on the workload, so far."""

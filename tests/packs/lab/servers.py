@@ -13,6 +13,7 @@ from tests.packs.lab.scene import Scene
 from tests.packs.troubles import Trouble
 from tests.support.model_servers import MODEL as RANKER
 from tests.support.model_servers import TOKENS, Answer, Engine, Readiness, Repository
+from tests.support.processes import PATIENCE
 from tests.support.tensorflow_serving import status
 
 IDLE = "vllm idle"
@@ -118,6 +119,7 @@ def install(scene: Scene, trouble: Trouble) -> None:
 
 async def close(scene: Scene, pods: Iterable[str]) -> None:
     """The servers of these pods do not listen yet."""
+    await scene.stage.lab.wait_for(lambda _: all(scene.pods()[pod]["status"].get("podIP") for pod in pods), PATIENCE)
     await scene.stage.servers.close(*(str(scene.pods()[pod]["status"]["podIP"]) for pod in pods))
 
 

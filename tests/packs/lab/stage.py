@@ -1,10 +1,15 @@
 """A stage: one lab and one daemon with the rules of a file, for all scenes of that file at the same time."""
 
+import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import aiohttp
+from prometheus_client import CollectorRegistry
 
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
@@ -16,15 +21,21 @@ from healer.lab.custom import INFERENCE_SERVICE, definition
 from healer.lab.faults import SeenRequest
 from healer.lab.kinds import POD
 from healer.lab.objects import Object, condition, labels_of
+from healer.model.incident import Incident
 from healer.operate.rbac import needed, rule_roles
 from healer.rules.happening import EventsSettings
 from healer.rules.pod_detectors import PodsSettings
 from healer.rules.rulebook import BoundRule, Rulebook, scaled
-from healer.rules.schema import Step
+from healer.rules.schema import Mode, Step
 from healer.rules.served_model import ServedModel
 from healer.rules.triggers import MODEL
 from healer.settings.http import HttpSettings
 from healer.settings.sections import JournalSettings, LeaderSettings
+from healer.sinks.base import SinkMeters
+from healer.sinks.memory import ProcessMemory
+from healer.sinks.site import Site
+from healer.sinks.slack.settings import SlackSettings
+from healer.sinks.slack.sink import SlackSink
 from tests.integration.world import NAMESPACE
 from tests.packs.drills import RULES
 from tests.seams.house import House, house
@@ -32,6 +43,7 @@ from tests.support.kustomize import Manifest, built
 from tests.support.model_servers import Servers, model_servers
 from tests.support.processes import PATIENCE
 from tests.support.rbac import Authorizer
+from tests.support.slack import TOKEN, FakeSlack, Posted
 
 SPEED = 600
 """The rules run so many times as fast as in production."""
@@ -42,6 +54,7 @@ NODES = 500
 """No two pods share a node, so that the pods of several scenes make no storm of a node."""
 DEPLOY = RULES.parent / "deploy" / "healer"
 HOME = "healer"
+CLUSTER = "prod-eu-1"
 """The namespace of healer itself."""
 _PEOPLE: list[Manifest] = [
     {
@@ -98,6 +111,8 @@ class Stage:
         delivery, because the cluster and all scenes share its event loop.
         """
         self.lab.faults.answer(403, match=lambda seen: seen.user_agent == "healer" and not self._allows(seen), times=None)
+        self._token = folder / "slack-token"
+        self._token.write_text(TOKEN)
         running = house(
             self.lab,
             folder,
@@ -108,6 +123,7 @@ class Stage:
             limits=LimitSettings(breaker_incidents=1000, budget_namespace=1000, budget_cluster=1000),
             events=EventsSettings(fade=1.5),
             leader=LeaderSettings(enabled=False, namespace=HOME),
+            site=Site(cluster=CLUSTER),
             http=HttpSettings(host="127.0.0.1", port=0, accept_timeout=PATIENCE),
         )
         async with (
@@ -115,6 +131,24 @@ class Stage:
             contextlib.aclosing(await Api.connect(kubeconfig=str(folder / "kubeconfig"))) as self.api,
         ):
             yield
+
+    async def state(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the page shows of the incidents, by their names."""
+        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{self.healer.daemon.port}/state") as answer:
+            return {row["name"]: row for row in (await answer.json())["incidents"]}
+
+    async def shown(self, incident: Incident) -> Posted:
+        """How Slack shows an incident as it is in this snapshot, with its thread, however fast the daemon goes on."""
+        async with FakeSlack() as slack:
+            settings = SlackSettings(token_file=self._token, channel="#default", base_url=slack.url, mention="here")
+            sink = SlackSink(settings, Site(cluster=CLUSTER), SinkMeters(CollectorRegistry()), ProcessMemory())
+            running = asyncio.create_task(sink.run())
+            sink.tell(incident)
+            assert await sink.flush(PATIENCE)
+            running.cancel()
+            await asyncio.wait((running,))
+            ((posted,),) = slack.messages.values()
+            return posted
 
     def changes(self, namespace: str) -> list[tuple[str, str]]:
         """What healer has changed in a namespace: the permission for it, and the name. A dry run changes nothing."""
@@ -125,13 +159,13 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def stage(file: str, scenes: int, addresses: Sequence[str]) -> AsyncIterator[Stage]:
-    """The rules of a shipped file, and a cluster without a healer, for so many scenes."""
+async def stage(file: str, scenes: int, addresses: Sequence[str], *, mode: Mode | None = None) -> AsyncIterator[Stage]:
+    """The rules of a shipped file, and a cluster without a healer, for so many scenes. `mode`: that of all rules."""
     async with model_servers(*addresses) as servers, Lab(time_scale=0.02, nodes=NODES) as lab:
         for name in ("namespace.yaml", "crd.yaml"):
             await lab.apply_yaml((DEPLOY / name).read_text("utf-8"))
         await lab.apply([definition(INFERENCE_SERVICE)])
-        yield Stage(lab, rulebook(file, scenes, servers.port), servers, permitted(file))
+        yield Stage(lab, rulebook(file, scenes, servers.port, mode), servers, permitted(file))
 
 
 def permitted(file: str) -> Allows:
@@ -142,9 +176,9 @@ def permitted(file: str) -> Allows:
     return Authorizer([*roles, *_PEOPLE]).allows
 
 
-def rulebook(file: str, scenes: int, port: int) -> Rulebook:
+def rulebook(file: str, scenes: int, port: int, mode: Mode | None = None) -> Rulebook:
     """The rules of a file twice: in a hurry, and unhurried. Those that ask model servers ask them at that port, and often."""
-    shipped = Rulebook(load_rules([RULES / file], vocabulary()).rules)
+    shipped = Rulebook(_in_mode(bound, mode) for bound in load_rules([RULES / file], vocabulary()).rules)
     hurried = [_within(bound, *(place(number) for number in range(scenes))) for bound in scaled(shipped, 1 / SPEED).rules]
     places = [place(number, hurried=False) for number in range(scenes)]
     slow = [_within(replace(bound, ruleset=unhurried(bound.ruleset)), *places) for bound in shipped.rules]
@@ -159,6 +193,10 @@ def place(scene: int, *, hurried: bool = True) -> str:
 def unhurried(rule: str) -> str:
     """The name under which a rule, by its full name, runs at its own speed."""
     return f"{UNHURRIED}-{rule}"
+
+
+def _in_mode(bound: BoundRule, mode: Mode | None) -> BoundRule:
+    return bound if mode is None else replace(bound, rule=bound.rule.model_copy(update={"mode": mode}))
 
 
 def _within(bound: BoundRule, *namespaces: str) -> BoundRule:

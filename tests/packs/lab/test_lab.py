@@ -21,7 +21,8 @@ from tests.packs.lab.models_file import STABLE, WANTED
 from tests.packs.lab.scene import Scene
 from tests.packs.lab.servers import addresses, left_alone
 from tests.packs.lab.showing import begin, born_with, end, prepare
-from tests.packs.lab.stage import stage
+from tests.packs.lab.stage import CLUSTER, stage
+from tests.packs.lab.telling import Scenario, asks_faults
 from tests.packs.lab.test_queries import QUERIES
 from tests.packs.rows import ROWS, Hold, Row
 from tests.packs.troubles import Symptom, Trouble
@@ -68,6 +69,31 @@ class Play:
         return f"{self.row.rule}: {self.hold.name if self.hold else 'heals'}"
 
     @property
+    def scenario(self) -> Scenario:
+        """What people must be told of it."""
+        rule, hold = self.scene.ruling, self.hold.reason if self.hold else None
+        place = self.scene.workload, self.scene.namespace, CLUSTER
+        return Scenario(*place, rule.mode, rule.severity, self.row.action, self.trouble, hold)
+
+    async def play(self, pods: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
+        """Play it. Returns what healer has to have changed in the end, and what people are not told, or wrongly."""
+        changes = await self.run(pods)
+        if self.untold:
+            return changes, []
+        hold = self.hold.reason if self.hold else ""
+        if hold == "Storm":
+            await self.scene.noted(hold)
+        elif hold:
+            await self.scene.came(State.ESCALATED if hold == "ApprovalExpired" else State.WAITING)
+        incident, row = await self.scene.seen()
+        return changes, list(self.scenario.faults(incident, await self.scene.stage.shown(incident), row))
+
+    @property
+    def untold(self) -> bool:
+        """Whether the rule does not match at all, so that people are told of nothing."""
+        return self.hold is not None and self.hold.reason in ("", "ConditionUnmet", "NotLongEnough", "NotOftenEnough")
+
+    @property
     def trouble(self) -> Trouble:
         return (self.hold and self.hold.trouble) or self.row.trouble
 
@@ -93,7 +119,7 @@ async def test_the_rules_of_a_file_heal_and_hold_back(file: str, tmp_path: Path)
         served = await asyncio.gather(*map(serve, plays))
         async with on.daemon(tmp_path):
             ended = await asyncio.gather(
-                *(play.run(pods) for play, pods in zip(plays, served, strict=True)), return_exceptions=True
+                *(play.play(pods) for play, pods in zip(plays, served, strict=True)), return_exceptions=True
             )
         failed: list[Exception] = []
         for play, outcome in zip(plays, ended, strict=True):
@@ -102,8 +128,10 @@ async def test_the_rules_of_a_file_heal_and_hold_back(file: str, tmp_path: Path)
                 failed.append(outcome)
             elif isinstance(outcome, BaseException):
                 raise outcome
-            elif outcome != play.scene.changes():
-                failed.append(AssertionError(f"{play}: healer has changed {play.scene.changes()}, and not {outcome}"))
+            elif outcome[0] != play.scene.changes():
+                failed.append(AssertionError(f"{play}: healer has changed {play.scene.changes()}, and not {outcome[0]}"))
+            elif outcome[1] or (play.untold and play.scene.incidents()):
+                failed.append(AssertionError(f"{play}: people are told wrongly: {outcome[1] or play.scene.incidents()}"))
         if failed:
             raise ExceptionGroup(file, failed)
 
@@ -145,7 +173,7 @@ async def heals(scene: Scene, row: Row, pods: Sequence[str]) -> list[tuple[str, 
     if mode is Mode.APPROVE:
         waiting = await scene.came(State.WAITING)
         assert (waiting.reason.code, scene.changes()) == ("NeedsApproval", [])
-        await scene.approve(waiting)
+        await approved(scene, row)
     if row.action == "rollback":
         await scene.stage.lab.wait_for(lambda _: scene.image != NEW, PATIENCE)
     elif row.action == "scale":
@@ -176,6 +204,30 @@ def writes(scene: Scene) -> int:
         return 1
     assert WANTED in scene.file.versions()
     return 1 if STABLE in scene.file.versions() else 2
+
+
+async def test_what_a_pack_would_do_is_told_where_it_only_observes(tmp_path: Path) -> None:
+    """Nothing is changed, and people read what would have been done, and that it passed."""
+    file = "triton.yaml"
+    rows = [row for row in ROWS if row.ruleset == "triton" and row.action != "page"]
+    async with stage(file, len(rows), [], mode=Mode.OBSERVE) as on:
+        plays = [Play(row, None, Scene(on, number, row.rule)) for number, row in enumerate(rows)]
+        served = await asyncio.gather(*map(serve, plays))
+        async with on.daemon(tmp_path):
+            ended = await asyncio.gather(*(play.play(pods) for play, pods in zip(plays, served, strict=True)))
+            for play, pods in zip(plays, served, strict=True):
+                assert {change for change in play.scene.changes() if change[0] == "pods/eviction"} == set(), play
+                assert play.trouble.symptom is Symptom.CONDITION or sorted(play.scene.pods()) == sorted(pods), play
+    assert [faults for _, faults in ended] == [[]] * len(plays)
+
+
+async def approved(scene: Scene, row: Row) -> None:
+    """A human approves; they were asked for it, in Slack and on the page."""
+    rule = scene.ruling
+    waiting, shown = await scene.seen()
+    await scene.approve(waiting)
+    scenario = Scenario(scene.workload, scene.namespace, CLUSTER, rule.mode, rule.severity, row.action, row.trouble)
+    assert list(asks_faults(scenario, waiting, await scene.stage.shown(waiting), shown)) == []
 
 
 async def holds_back(scene: Scene, trouble: Trouble, hold: Hold, pods: Sequence[str]) -> list[tuple[str, str]]:

@@ -101,7 +101,7 @@ def test_a_storm() -> None:
     assert (alarm.broadcast, alarm.text.startswith("<!here> ")) == (True, True)
     *told_of, following = lines(told(d.incident))
     assert following.startswith("Next: `healer explain")
-    assert "*Seen*: pod/serving-3 is sick too, in the same way" in told_of
+    assert "*Seen*: pod/serving-3 is sick too: CrashLoopBackOff" in told_of
     called = "*A human is needed* (evict): 3 of 4 pods are sick at once, more than 50%: pods are not treated one by one"
     assert told_of[-1].startswith(called)
 
