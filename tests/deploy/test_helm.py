@@ -13,6 +13,8 @@ from healer.actions.registry import ACTIONS
 from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.model.action import Permission
 from healer.operate.rbac import needed, rule_roles
+from healer.sinks.slack.settings import SlackSettings
+from healer.sinks.tracing import TracingSettings
 from tests.deploy.test_components import with_components
 from tests.deploy.test_healer import FOLDER, WITHOUT, one, rules, settings
 from tests.docs.chart import rows
@@ -70,14 +72,15 @@ EVERYTHING = values(
     "observe",
     "production",
     "prometheus-operator",
-    **SLACK,
     **PROMETHEUS,
     **OWN,
     **GUARDED,
+    slack={"channel": "#ml-oncall", "mention": "here", "buttons": "socket", "allow": ["U0123456789"]},
     pagerduty={"services": ["ml-oncall"], "default": "ml-oncall"},
     webhook={"targets": {"teams": {"url_file": "/etc/healer/secrets/teams-url", "template": "teams"}}, "default": "teams"},
     apprise={"tags": ["ml-oncall"], "default": "ml-oncall"},
     roles=CANARY["roles"],
+    tracing={"endpoint": "http://otel-collector.monitoring:4318", "headers": True},
     rulesets={"enabled": True, "grants": {"payments": {"mode": "enforce", "actions": ["evict"]}}},
     runbooks={"baseUrl": "https://git.example.com/ml/healer/docs/"},
     image={"repository": "registry.example.com/ml/healer", "tag": "0.1.0"},
@@ -161,6 +164,41 @@ def test_the_notes_name_the_keys_of_the_sinks() -> None:
     assert "--from-file=read-token --from-file=pagerduty-ml-oncall --from-file=apprise\n" in notes(values(**SINKS))
 
 
+BUTTONS: dict[str, Any] = {"channel": "#ml-oncall", "mention": "S0123456789", "allow": ["U0123456789", "S0123456789"]}
+
+
+@pytest.mark.parametrize(("way", "key"), [("socket", "slack-app-token"), ("http", "slack-signing-secret")])
+def test_buttons_of_slack_come_by_a_value_with_their_secret_and_their_roles(
+    way: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = values(slack={**BUTTONS, "buttons": way})
+    objects = rendered(given)
+    slack = settings(objects, monkeypatch).sinks["slack"]
+    assert isinstance(slack, SlackSettings)
+    assert (slack.buttons, slack.incomplete, slack.mentions) == (True, "", "<!subteam^S0123456789>")
+    assert slack.allowed == {"U0123456789", "S0123456789"}
+    files = {path for path in (slack.app_token_file, slack.signing_secret_file) if path is not None}
+    assert files == {Path("/etc/healer/secrets") / key}
+    assert f"--from-file=slack-token --from-file={key}\n" in notes(given)
+    of_page = granted(rendered(values(control=True))) - granted(rendered(values()))
+    assert of_page
+    assert granted(objects) - granted(rendered(values())) == of_page, (
+        "to pause is to annotate the workload, wherever it is pressed"
+    )
+
+
+def test_traces_come_by_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = values(tracing={"endpoint": "http://otel-collector.monitoring:4318", "headers": True})
+    tracing = settings(rendered(given), monkeypatch).sinks["tracing"]
+    assert isinstance(tracing, TracingSettings)
+    assert (tracing.endpoint, tracing.headers_file) == (
+        "http://otel-collector.monitoring:4318",
+        Path("/etc/healer/secrets/tracing-headers"),
+    )
+    assert "--from-file=tracing-headers\n" in notes(given)
+    assert "HEALER_TRACING" not in json.dumps(rendered(values()))
+
+
 def test_helm_has_nothing_to_object() -> None:
     for given in (values(), EVERYTHING):
         report = helm_python.lint(str(CHART), given, strict=True)
@@ -227,6 +265,12 @@ def test_an_issuer_of_ones_own_signs_alone_and_a_secret_of_ones_own_needs_none()
         ({"settings": {"HEALER_HTTP__TLS_CERT_FILE": "/tls.crt"}}, "HEALER_HTTP__TLS_CERT_FILE.*the value tls.enabled"),
         ({"settings": {"HEALER_MODE": "enforce"}}, "HEALER_MODE.*the value mode"),
         ({"runbooks": {"baseUrl": "docs"}}, "baseUrl"),
+        ({"slack": {"channel": "#ml-oncall", "buttons": "socket"}}, "allow"),
+        ({"slack": {"buttons": "http", "allow": ["U0123456789"]}}, "channel"),
+        ({"slack": {"channel": "#ml-oncall", "buttons": "both", "allow": ["U0123456789"]}}, "buttons"),
+        ({"slack": {"channel": "#ml-oncall", "allow": ["@ann"]}}, "allow"),
+        ({"tracing": {"headers": True}}, "endpoint"),
+        ({"tracing": {"endpoint": "otel-collector:4317"}}, "endpoint"),
         ({"roles": "kind: Secret"}, "roles: an object of kind Secret"),
         ({"roles": "a: 1"}, "roles: an object of kind none"),
     ],
