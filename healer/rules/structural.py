@@ -69,7 +69,7 @@ def _columns() -> list[dict[str, Any]]:
 def _whole(known: Vocabulary) -> Schema:
     written = json_schema(known)
     writer = _Structural(written["$defs"])
-    spec = writer.of(written["$defs"]["Spec"])
+    spec = writer.of({"$ref": "#/$defs/Spec"})
     return {
         "description": "Rules of one namespace, by the people whose namespace it is: they hold there alone. "
         "healer reads them as it reads rule files, and says in the status what it makes of them.",

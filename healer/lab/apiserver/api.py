@@ -14,6 +14,7 @@ from healer.lab.apiserver.admission import Admission, AdmissionRequest
 from healer.lab.apiserver.selectors import label_selector
 from healer.lab.apiserver.store import Key, Store
 from healer.lab.apiserver.validation import check_metadata
+from healer.lab.apiserver.validations import violations
 from healer.lab.kinds import DAEMONSET, DEPLOYMENT, NAMESPACE, POD, RESOURCE_QUOTA, Kind, Kinds
 from healer.lab.objects import Object, clone, labels_of, new_uid, suffix, timestamp
 
@@ -210,8 +211,7 @@ class ObjectApi:
     def _check(self, kind: Kind, new: Object, old: Object | None) -> None:
         if kind.custom:
             schema.fill(new, kind.schema)
-            content = {key: value for key, value in new.items() if key != "metadata"}
-            causes = check_metadata(new["metadata"]) + list(schema.validate(content, kind.schema))
+            causes = check_metadata(new["metadata"]) + violations(new, old, kind.schema)
         else:
             kind.fill(new)
             causes = check_metadata(new["metadata"]) + kind.check(new)

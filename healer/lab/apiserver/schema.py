@@ -1,9 +1,9 @@
 """Structural schemas of custom resources: pruning of unknown fields, defaults, and validation.
 
-Supported: type, the format int32, properties, additionalProperties, items, required, enum, pattern, minimum, maximum,
-minLength, maxLength, minItems, maxItems, nullable, default, x-kubernetes-preserve-unknown-fields,
-x-kubernetes-int-or-string. Not supported: CEL rules (x-kubernetes-validations), other formats, oneOf and similar.
-healer's own resources use none of these.
+Supported: type, the format int32, properties, additionalProperties, items, required, enum, pattern, minimum, maximum and
+their exclusive forms, minLength, maxLength, minItems, maxItems, nullable, default, x-kubernetes-preserve-unknown-fields,
+x-kubernetes-int-or-string. `validations` has the keys of lists and the rules in CEL. Not supported: other formats, oneOf and
+similar. healer's own resources use none of these.
 """
 
 from __future__ import annotations
@@ -105,11 +105,11 @@ def _length(value: list[Any], schema: Object, path: str) -> Iterator[Cause]:
     if len(value) < least:
         yield invalid_value(path, str(len(value)), f"{path} in body should have at least {least} items")
     if len(value) > most:
-        yield Cause(path, f"Too many: {len(value)}: must have at most {most} items", "FieldValueTooMany")
+        yield Cause(path, f"Too many: {len(value)}: must have at most {most} item{'s' if most != 1 else ''}", "FieldValueTooMany")
 
 
 def _wrong_type(value: Any, schema: Object, path: str) -> Iterator[Cause]:
-    wanted, found = schema["type"], _JSON_NAMES[type(value)]
+    wanted, found = schema.get("type", "integer,string"), _JSON_NAMES[type(value)]
     fraction, form = isinstance(value, float) and wanted == "integer", schema.get("format", "")
     if fraction and form:
         wanted, found = form, "float64"
@@ -145,10 +145,14 @@ def _limits(value: Any, schema: Object, path: str) -> Iterator[Cause]:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         if schema.get("format") == "int32" and not -(2**31) <= value < 2**31:
             yield _not_in_format(path, "with format int32")
-        if value < schema.get("minimum", value):
+        if schema.get("exclusiveMinimum") and value <= schema["minimum"]:
+            yield invalid_value(path, quoted(value), f"{path} in body should be greater than {schema['minimum']}")
+        elif value < schema.get("minimum", value):
             least = schema["minimum"]
             yield invalid_value(path, quoted(value), f"{path} in body should be greater than or equal to {least}")
-        if value > schema.get("maximum", value):
+        if schema.get("exclusiveMaximum") and value >= schema["maximum"]:
+            yield invalid_value(path, quoted(value), f"{path} in body should be less than {schema['maximum']}")
+        elif value > schema.get("maximum", value):
             most = schema["maximum"]
             yield invalid_value(path, quoted(value), f"{path} in body should be less than or equal to {most}")
 

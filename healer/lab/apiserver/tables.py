@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -76,8 +77,15 @@ def _cell(item: Object, form: str, path: str) -> Any:
     return f"{days}d"
 
 
+_STEP = re.compile(r"""\.(\w+)(?:\[\?\(@\.(\w+)==["'](.*?)["']\)\])?""")
+"""A step of a JSONPath: a key, and what the entry of the list there must have: .conditions[?(@.type=="Ready")]."""
+
+
 def _look_up(item: Object, path: str) -> Any:
     found: Any = item
-    for step in path.strip(".").split("."):
-        found = found.get(step) if isinstance(found, dict) else None
+    for key, field, value in _STEP.findall(path):
+        found = found.get(key) if isinstance(found, dict) else None
+        if field:
+            entries = found if isinstance(found, list) else []
+            found = next((entry for entry in entries if isinstance(entry, dict) and entry.get(field) == value), None)
     return found
