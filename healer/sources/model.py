@@ -341,10 +341,11 @@ class ModelProbe:
 
 
 def _starts(pod: Pod) -> bool:
-    """Whether its containers run, and were never ready since they do."""
+    """Whether its containers run and were never ready since they do. Ready is Unknown where the node no longer reports it."""
     statuses = pod.status.container_statuses
     runs = bool(statuses) and all(each.state.running is not None for each in statuses)
-    return runs and not pod.ready and not pod.was_ready
+    unready = any(each.type == "Ready" and each.status == "False" for each in pod.status.conditions)
+    return runs and unready and not pod.was_ready
 
 
 def _probe(context: SourceContext, rule: BoundRule) -> Probe:

@@ -5,7 +5,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from healer.model.kube import ContainerState, ContainerStatus, Meta, OwnerReference, Pod, PodSpec, PodStatus, ReplicaSet, Waiting
+from healer.model.kube import (
+    Condition,
+    ContainerState,
+    ContainerStatus,
+    Meta,
+    OwnerReference,
+    Pod,
+    PodSpec,
+    PodStatus,
+    ReplicaSet,
+    Running,
+    Waiting,
+)
 from healer.model.signal import Signal
 from healer.model.target import Target
 from healer.model.view import View
@@ -48,6 +60,20 @@ def view() -> View:
     return found
 
 
+def unready(turned: datetime) -> View:
+    """The pod runs, and turned unready then."""
+    found = view()
+    status = PodStatus(
+        "Running",
+        conditions=(Condition("Ready", "False", "ContainersNotReady", "", turned),),
+        container_statuses=(ContainerStatus("model", state=ContainerState(running=Running(BORN))),),
+    )
+    pod = found.pod(POD.uid)
+    assert pod is not None
+    found.put(Pod(pod.metadata, pod.spec, status))
+    return found
+
+
 def signal(source: str = "pod", target: Target = POD, labels: Mapping[str, str] | None = None) -> Signal:
     return Signal(
         source, "Sick", target, True, NOW, "key", message="crashed 7 times", labels=labels or {}, annotations={"a": "b"}
@@ -56,6 +82,12 @@ def signal(source: str = "pod", target: Target = POD, labels: Mapping[str, str] 
 
 def holds(expression: str, given: Signal) -> bool:
     return CelCondition(expression, TRIGGERS[given.source]).holds(facts(given, view(), NOW))
+
+
+@pytest.mark.parametrize(("after", "was"), [(timedelta(seconds=90), True), (timedelta(seconds=-1), False)])
+def test_whether_a_pod_that_is_not_ready_was(after: timedelta, was: bool) -> None:
+    condition = CelCondition("pod.wasReady", TRIGGERS["pod"])
+    assert condition.holds(facts(signal(), unready(BORN + after), NOW)) is was
 
 
 @pytest.mark.parametrize(

@@ -117,8 +117,15 @@ async def test_a_look_that_nothing_answers_says_neither() -> None:
         assert stuck(await on.look(330)) == ["+serving-2", "+serving-3"]
 
 
+def with_ready(status: PodStatus, says: str) -> PodStatus:
+    """With another status of the condition Ready."""
+    (ready,) = status.conditions
+    return msgspec.structs.replace(status, conditions=(msgspec.structs.replace(ready, status=says),))
+
+
 HELD: dict[str, Callable[[float], PodStatus]] = {
     "Kubernetes calls it ready": lambda after: pod_status(ready=True),
+    "its node is away": lambda after: with_ready(pod_status(turned=BEGAN + 30), "Unknown"),
     "it was ready in this process": lambda after: pod_status(turned=BEGAN + 30),
     "its container waits": lambda after: pod_status(runs=False),
     "its container restarts": lambda after: pod_status(restarts=int(after // 120)),
