@@ -7,10 +7,12 @@ import pytest
 
 from healer.daemon.rulefiles import load_rules, vocabulary
 from healer.model.duration import parse
+from healer.model_servers.registry import SERVERS
 from healer.rules.loading import remarks
 from healer.rules.pod_detectors import PodsSettings
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import Mode, Rule
+from healer.rules.served_model import ServedModel
 from healer.rules.triggers import ALERT, MODEL
 from tests.packs.alert_times import latest, shipped
 
@@ -116,6 +118,28 @@ def test_a_successor_is_watched_until_its_own_alert_would_have_fired() -> None:
                 seen |= {*bound.rule.when.names}
                 hasty += [(bound.name, name) for name in bound.rule.when.names if step.verify.stable <= latest(name)]
     assert seen > {"TFServingErrorsHigh", "VllmEngineStalled", "SglangEngineStalled", "TritonFailuresHigh", "KServeErrorsHigh"}
+    assert hasty == []
+
+
+def _found_after(served: ServedModel) -> float:
+    """Seconds after which an engine that hangs is found at the latest; one that hangs idle, where it is asked for tokens."""
+    generate, looks = served.generate, 2 * served.every
+    if generate is None:
+        return served.stalled + looks
+    pauses = sum(generate.every * float(2**number) for number in range(generate.misses))
+    return pauses + generate.misses * (served.every + generate.within) + looks
+
+
+def test_a_successor_is_watched_until_its_engine_would_have_been_found_to_hang() -> None:
+    """The same for what healer reads off the engines itself."""
+    hasty, seen = [], set()
+    for bound in EVERY:
+        served = bound.rule.when.get(MODEL)
+        if served is None or not any(SERVERS[served.server].conditions[name].by_heartbeat for name in served.conditions):
+            continue
+        seen |= {bound.ruleset}
+        hasty += [bound.name for step in bound.rule.heal if step.action == "evict" and step.verify.stable <= _found_after(served)]
+    assert seen == {"models-vllm", "models-vllm-idle", "models-sglang"}
     assert hasty == []
 
 
