@@ -310,6 +310,7 @@ class Daemon:
             further=lambda: written_and_told(self._counts, len(self._journal.incidents()), self._reach.problems, self._meters),
             leader=lambda: self._leadership.holder,
             sight=lambda: None if self._leader is None else self._leader.sight,
+            threads=self._sinks,
             clock=self._clock.wall,
             loaded=self._rules.shown,
         )

@@ -38,6 +38,7 @@ from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import Mode
 from healer.rules.scope import Scope
 from healer.settings import Settings
+from healer.sinks.base import HasThreads
 from healer.sinks.site import site_links
 from healer.sinks.words import next_command, tone, words
 from healer.turns import in_turns
@@ -65,6 +66,7 @@ class Sight:
 
 class StateReport:
     """`incidents` gives those that are kept, oldest first; `leader` who leads; `sight` is None while another replica does.
+    `threads` knows where people are told of each.
 
     `further` are checks that people are shown beside those of the probes.
     """
@@ -81,6 +83,7 @@ class StateReport:
         further: Callable[[], Sequence[Check]],
         leader: Callable[[], str],
         sight: Callable[[], Sight | None],
+        threads: HasThreads,
         clock: Callable[[], float],
         loaded: Callable[[], LoadedRules] = LoadedRules,
     ) -> None:
@@ -93,6 +96,7 @@ class StateReport:
         self._further = further
         self._leader = leader
         self._sight = sight
+        self._threads = threads
         self._clock = clock
         self._loaded = loaded
 
@@ -133,12 +137,17 @@ class StateReport:
         spec, status = encode(found)
         more = {
             "words": asdict(words(found, self._settings.site)),
-            "links": site_links(self._settings.site, found),
+            "links": self._links(found, recall=True),
             "command": next_command(found),
             "next": next_of(found, self._clock()),
             "undoable": any(isinstance(ACTIONS.get(step), Undoable) for step in found.steps[: found.step + 1]),
         }
         return {"name": found.id, **spec, **status, **more}
+
+    def _links(self, incident: Incident, *, recall: bool = False) -> dict[str, str]:
+        """Where to read on, its thread among them."""
+        thread = self._threads.thread_link(incident, recall=recall)
+        return site_links(self._settings.site, incident) | ({"thread": thread} if thread else {})
 
     def _checks(self) -> list[CheckRow]:
         health = self._health()
@@ -169,7 +178,7 @@ class StateReport:
             verdict=said.verdict,
             tone=tone(incident),
             command=said.command,
-            links=said.links,
+            links=self._links(incident),
         )
 
     async def _workloads(self, rulebook: Rulebook, now: float) -> list[WorkloadRow]:

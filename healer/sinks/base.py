@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import blake2s
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, Self
+from typing import ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -79,6 +79,14 @@ class Sink(Protocol):
 
     async def flush(self, within: float) -> bool:
         """Wait until all is told, or cannot be, at most `within` seconds; returns whether all is told. `run` must be running."""
+
+
+@runtime_checkable
+class HasThreads(Protocol):
+    """A sink that tells an incident in one place, which people can go to."""
+
+    def thread_link(self, incident: Incident, *, recall: bool = False) -> str:
+        """The address of that place; "" where none is known. `recall`: ask the memory too, for a single incident."""
 
 
 OUTCOMES = ("sent", "retried", "failed", "dropped")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from healer.model.incident import Incident
 from healer.rules.vocabulary import split_address
-from healer.sinks.base import Sink, SinkMeters
+from healer.sinks.base import HasThreads, Sink, SinkMeters
 from healer.sinks.commands import PeopleCommands, SignedReceiver, TakesCommands
 from healer.sinks.error_boundary import ErrorBoundary
 from healer.sinks.log import LogSink
@@ -89,6 +89,15 @@ class Sinks:
         """What takes what is posted for sinks, by path."""
         takers = (member.sink for member, _ in self._members if isinstance(member.sink, TakesCommands))
         return {path: receiver for sink in takers for path, receiver in sink.posts.items()}
+
+    def thread_link(self, incident: Incident, *, recall: bool = False) -> str:
+        """Where people read of an incident, by the first sink that knows."""
+        for member, boundary in self._members:
+            if isinstance(member.sink, HasThreads) and (own := member.addressed(incident)) is not None:
+                with boundary:
+                    if link := member.sink.thread_link(own, recall=recall):
+                        return link
+        return ""
 
     async def run(self) -> None:
         """Run every sink until cancelled."""

@@ -238,6 +238,8 @@ async def on_the_page(browser: Browser, found: Mapping[str, Moment]) -> None:
         await browser.until(f"document.querySelector('.answers + h2 ~ dl').innerText.includes('{incident.id}')")
         script = "[...document.querySelectorAll('.answers section')].map((each) => [each.firstChild.textContent, each.innerText])"
         answers = dict(await browser.run(script))
+        thread = "[...document.querySelectorAll('main a')].find((each) => each.textContent === 'Slack thread').href"
+        assert (await browser.run(thread)).endswith(f"/p{each.posted.ts.replace('.', '')}"), name
         for title, said in ON_THE_PAGE[name].items():
             assert said in answers[title], (name, title, answers[title])
         assert await browser.flaws() == [], name

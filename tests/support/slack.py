@@ -18,6 +18,7 @@ from aiohttp import web
 
 TOKEN = "xoxb-123456789012-testtoken"
 APP_TOKEN = "xapp-1-A0123456789-testtoken"
+WORKSPACE = "https://example.slack.com/"
 SIGNING_SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 SCOPES = frozenset({"chat:write", "channels:history", "channels:read", "usergroups:read"})
 _NEEDED = {
@@ -25,6 +26,7 @@ _NEEDED = {
     "chat.postMessage": "chat:write",
     "chat.update": "chat:write",
     "chat.postEphemeral": "chat:write",
+    "chat.getPermalink": "",
     "usergroups.users.list": "usergroups:read",
     "apps.connections.open": "",
     "conversations.history": "channels:history",
@@ -248,7 +250,8 @@ class FakeSlack:
         match method:
             case "auth.test":
                 return web.json_response(
-                    {"ok": True, "user": "healer"}, headers={"X-OAuth-Scopes": ",".join(sorted(self.scopes))}
+                    {"ok": True, "url": WORKSPACE, "team": "Example", "user": "healer", "team_id": "T0123456789"},
+                    headers={"X-OAuth-Scopes": ",".join(sorted(self.scopes))},
                 )
             case "chat.postMessage":
                 return self._post(arguments)
@@ -259,6 +262,8 @@ class FakeSlack:
                     return _no("channel_not_found")
                 self.whispers.append((str(arguments["user"]), str(arguments["text"])))
                 return web.json_response({"ok": True, "message_ts": self._next_ts()})
+            case "chat.getPermalink":
+                return self._permalink(arguments)
             case "usergroups.users.list":
                 members = self.groups.get(str(arguments["usergroup"]))
                 return _no("no_such_subteam") if members is None else web.json_response({"ok": True, "users": members})
@@ -314,6 +319,16 @@ class FakeSlack:
         found = [reply for reply in parent.replies if _within(reply, arguments)]
         return self._list("messages", [_shown(message, arguments) for message in (parent, *found)], arguments)
 
+    def _permalink(self, arguments: dict[str, Any]) -> web.Response:
+        """As its documentation shows it; of a reply the form is another one."""
+        channel, ts = str(arguments["channel"]), str(arguments["message_ts"])
+        if not channel.startswith("C-"):
+            return _no("channel_not_found")
+        if self._message(_name(channel), ts) is None:
+            return _no("message_not_found")
+        link = f"{WORKSPACE}archives/{channel}/p{ts.replace('.', '')}"
+        return web.json_response({"ok": True, "channel": channel, "permalink": link})
+
     def _unreadable(self, channel: str) -> str:
         if not channel.startswith("C-") or _name(channel) not in self._known:
             return "channel_not_found"
@@ -348,7 +363,7 @@ class FakeSlack:
 
 async def _arguments(request: web.Request, method: str) -> dict[str, Any]:
     """What a method that reads takes as a form, and a method that writes as JSON."""
-    if method.startswith("chat.") or method == "apps.connections.open":
+    if (method.startswith("chat.") and method != "chat.getPermalink") or method == "apps.connections.open":
         arguments: dict[str, Any] = await request.json()
         return arguments
     return dict(await request.post())

@@ -8,7 +8,7 @@ import { ago, chip, counted, hour, isOver, lasting, now, seconds, short, stateTo
 export const address = (row) => `#/incidents/${encodeURIComponent(row.namespace)}/${encodeURIComponent(row.name)}`;
 export const mayAct = () => Boolean(tables.head.get("")?.control);
 
-const LINKS = { runbook: "Runbook", dashboard: "Dashboard", alert: "Alert", thread: "Thread" };
+const LINKS = { runbook: "Runbook", dashboard: "Dashboard", alert: "Alert", thread: "Slack thread" };
 
 export const links = (found) => Object.entries(found).filter(([what]) => what !== "page").map(([what, to]) =>
   h("a", { href: to, rel: "noreferrer noopener", target: "_blank" }, `${LINKS[what] ?? what}`));

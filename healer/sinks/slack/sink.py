@@ -17,6 +17,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from healer.clock import SYSTEM
 from healer.model.incident import Incident
+from healer.model.link import safe_link
 from healer.secret import SecretFile
 from healer.section import PREFIX
 from healer.sinks.base import SinkMeters
@@ -79,6 +80,8 @@ class SlackSink:
         self._presses = Presses(settings, site.cluster, self._threads.press)
         self._app_token = None if settings.app_token_file is None else SecretFile(settings.app_token_file)
         self._signing = None if settings.signing_secret_file is None else SecretFile(settings.signing_secret_file)
+        self._workspace = ""
+        """The address of the workspace, with a slash at its end; empty until Slack has said it."""
         self._served = asyncio.Event()
         """Set after each turn, and after a reset."""
         self._turn_limit: asyncio.Timeout | None = None
@@ -128,6 +131,11 @@ class SlackSink:
             return {}
         return {INTERACTIONS: Interactions(self._signing, self._presses.take, self._clock).receive}
 
+    def thread_link(self, incident: Incident, *, recall: bool = False) -> str:
+        """The permalink of the incident's message, as chat.getPermalink gives it, without a call for each incident."""
+        channel_id, ts = self._threads.message_of(incident, recall=recall)
+        return safe_link(f"{self._workspace}archives/{channel_id}/p{ts.replace('.', '')}") if self._workspace and ts else ""
+
     async def check(self, channels: Collection[str]) -> list[str]:
         """What would keep messages from these channels and the default one, a sentence each. Waits until Slack answers."""
         scopes: set[str] = set()
@@ -139,7 +147,8 @@ class SlackSink:
         async with self._client() as client:
             while True:
                 try:
-                    await call(client, "auth.test", self._token, {}, dict, read_scopes)
+                    said = await call(client, "auth.test", self._token, {}, dict, read_scopes)
+                    self._workspace = str(said.get("url") or "")
                     wanted = dict.fromkeys((*channels, self._settings.channel))
                     return await access_problems(partial(self._call, client), wanted, scopes or None)
                 except RetryLater as later:

@@ -114,6 +114,17 @@ class Threads:
                 return True
         return False
 
+    def message_of(self, incident: Incident, *, recall: bool) -> tuple[str, str]:
+        """The channel's id and the `ts` of the incident's message; empty where none is known. `recall`: ask the memory too."""
+        for channel in self._channels_of(incident):
+            thread = self.known.get((incident.id, channel))
+            if thread is not None and thread.ts:
+                return thread.channel_id, thread.ts
+            kept = self._memory.recall(incident.id, f"{self._sink} {channel}") if recall else {}
+            if kept.get("ts"):
+                return kept["channel"], kept["ts"]
+        return "", ""
+
     def due(self, thread: Thread) -> float:
         """When a thread, and its channel, may be served again."""
         return max(thread.not_before, self._channels.paused_until(thread.channel))

@@ -1,6 +1,7 @@
 """The state that people are shown, from a drill of the engine: what is wrong, what is done, what to type."""
 
 import msgspec
+from prometheus_client import CollectorRegistry
 
 from healer.daemon.state import Sight, StateReport
 from healer.engine.safety.gauges import LimitKind
@@ -10,6 +11,8 @@ from healer.model.action import OutcomeKind
 from healer.model.incident import Incident, State
 from healer.rules.rulebook import Rulebook
 from healer.settings import Isolated
+from healer.sinks.base import SinkMeters
+from healer.sinks.group import Sinks
 from healer.sinks.site import Site
 from tests.support.world import APP, NAMESPACE, Drill, World, rule, rulebook, tuned
 
@@ -25,6 +28,7 @@ def report(d: Drill, rules: Rulebook, *, leads: bool = True) -> StateReport:
         return sorted(d.incidents.values(), key=lambda incident: incident.opened_at)
 
     return StateReport(
+        threads=Sinks([], SinkMeters(CollectorRegistry())),
         settings=Isolated(site=SITE),
         view=d.world.view,
         rulebook=lambda: rules,
