@@ -26,13 +26,16 @@ from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act, Decision, Verb
 from healer.model.incident import Incident, State
 from healer.model.view import View
+from healer.rehearsal.simulate.alertmanager import ModelledAlertmanager
 from healer.rehearsal.simulate.policies import Scene
 from healer.rehearsal.simulate.prometheus import Posted
 from healer.rehearsal.simulate.wire import Wire
 from healer.settings import Settings
 from healer.sinks.base import HistoryProgress
+from healer.sources.alertmanager.standing import StandingAlerts
 from healer.sources.alertmanager.webhook import SOURCE
 from healer.sources.base import WatchContext, WebhookContext, watched_resources
+from healer.sources.targets import TargetLabels
 from healer.sources.watched import WatchedSources
 from healer.workloads.registry import WORKLOADS
 
@@ -40,6 +43,8 @@ _FOR_EVER = 10**9
 _WATCH = WatchSettings(timeout=(_FOR_EVER, _FOR_EVER), read_timeout=_FOR_EVER, absent=_FOR_EVER)
 """A watch that never ends: in virtual time nothing is lost on the way."""
 _KEEP = 100_000
+_ASKS_PER_REPORT = 3
+"""As the daemon asks."""
 _SHOWN = frozenset({Verb.DEFER, Verb.REFUSE})
 """The decisions that the timeline has; the others are in the history of incidents, or change nothing."""
 
@@ -116,6 +121,7 @@ class Healer:
                     await watch.synced.wait()
                 group.create_task(self.event_loop.run(executor, []))
                 group.create_task(taking_back.run())
+                group.create_task(self._standing_alerts().run())
         finally:
             await api.aclose()
 
@@ -123,6 +129,22 @@ class Healer:
         """Take a post of Alertmanager, as the webhook does."""
         body = {"version": "4", "receiver": "healer", "status": alert["status"], "alerts": [alert]}
         await self._webhook(json.dumps(body).encode())
+
+    def _standing_alerts(self) -> StandingAlerts:
+        """What asks Alertmanager whether alerts still fire: a cluster that healer runs in names its Alertmanager."""
+        alerts = self._scene.settings.alerts
+        return StandingAlerts(
+            ModelledAlertmanager(self._scene.prometheus()),
+            view=self._view,
+            labels=TargetLabels.of(alerts),
+            replicas=alerts.replica_labels,
+            known=self.event_loop.alerts,
+            report=self.event_loop.observed,
+            answered=self._metrics.alertmanager,
+            clock=self._scene.clock.wall,
+            every=alerts.freshness / _ASKS_PER_REPORT,
+            absent=alerts.absent,
+        )
 
     async def _ask_again(self, act: Act) -> Outcome | None:
         unwanted = self.event_loop.still_wanted(act, None)

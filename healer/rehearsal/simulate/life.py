@@ -1,15 +1,17 @@
 """Plays a scenario once, under one policy: from the warm-up of the cluster to the end, in virtual time."""
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from healer.lab.objects import CHANCE, CLOCK
 from healer.model.incident import Incident
+from healer.rehearsal.simulate.autoscaling import ModelledAutoscalers
 from healer.rehearsal.simulate.happenings import Happenings, TimelineEntry
 from healer.rehearsal.simulate.healing import Healer
-from healer.rehearsal.simulate.operations import ModelledAutoscalers, Operations
+from healer.rehearsal.simulate.operations import Operations
 from healer.rehearsal.simulate.played import PlayedCluster
 from healer.rehearsal.simulate.policies import DeleteOnAlert, DoNothing, HealingPolicy, RestartAtOnce, Scene
 from healer.rehearsal.simulate.prometheus import ModelledPrometheus
@@ -102,8 +104,8 @@ class _Play:
         self._progress = progress
         self._loop = loop
         slowest = max(each.starts + each.loads for each in self._spec.cluster.workloads)
-        self._origin = _SETTLED + slowest
-        self._start = MIDNIGHT + self._spec.starts
+        self._origin = math.ceil(_SETTLED + slowest)
+        self._start = MIDNIGHT + math.floor(self._spec.starts)
         self._clock = loop.clock(self._start - self._origin)
 
     def now(self) -> float:

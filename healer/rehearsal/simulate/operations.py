@@ -1,7 +1,6 @@
-"""What people and their pipelines do in a scenario: rollouts, drains, a GitOps controller; and the modelled autoscaler."""
+"""What people and their pipelines do in a scenario: rollouts, drains, a GitOps controller."""
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,17 +13,12 @@ from healer.model.annotations import PAUSED
 from healer.rehearsal.simulate.happenings import Happenings
 from healer.rehearsal.simulate.played import KINDS, PlayedCluster, node_of
 from healer.rehearsal.simulate.scenario import OperationSpec
-from healer.rehearsal.simulate.serving import Serving
 
 _RESTARTED = "kubectl.kubernetes.io/restartedAt"
 _AGAIN = 5.0
 """Seconds after which `kubectl drain` tries an eviction again that was refused."""
 _SYNC = 60.0
 """Seconds from a change until a GitOps controller has put the manifest back."""
-_AUTOSCALER = 15.0
-_TOLERANCE = 0.1
-_STABLE = 300.0
-"""The autoscaler scales down to the largest number that it wanted in the last 5 minutes (its defaults)."""
 
 
 class Operations:
@@ -126,38 +120,3 @@ class Operations:
         if self._cluster.object(workload)["spec"] != spec:
             self._happenings.add("operation", "GitOps puts the manifest back", workload)
             self._cluster.change(workload, lambda obj: obj.update(spec=clone(spec)))
-
-
-class ModelledAutoscalers:
-    """The HorizontalPodAutoscalers: ceil(pods * load / target), not within 10% of the target, down after 5 minutes."""
-
-    def __init__(self, cluster: PlayedCluster, serving: Serving, clock: Callable[[], float]) -> None:
-        self._cluster = cluster
-        self._serving = serving
-        self._clock = clock
-        self._wanted: dict[str, list[tuple[float, int]]] = {}
-
-    async def run(self) -> None:
-        """Look every 15 s, until cancelled. Returns at once without any."""
-        scaled = [each for each in self._cluster.spec.workloads if each.autoscale is not None]
-        while scaled:
-            await asyncio.sleep(_AUTOSCALER)
-            for each in scaled:
-                self._look(each.name)
-
-    def _look(self, workload: str) -> None:
-        spec, service = self._cluster.workloads[workload], self._serving.services[workload]
-        autoscale, pods, now = spec.autoscale, self._cluster.desired(workload), self._clock()
-        ready = self._cluster.ready(workload)
-        if autoscale is None or not ready:
-            return
-        load = service.rate / (ready * spec.capacity)
-        ratio = load / autoscale.target
-        wanted = pods if abs(ratio - 1) <= _TOLERANCE else math.ceil(ready * ratio)
-        wanted = min(max(wanted, autoscale.min), autoscale.max)
-        recent = [each for each in self._wanted.get(workload, []) if each[0] > now - _STABLE] + [(now, wanted)]
-        self._wanted[workload] = recent
-        to = wanted if wanted > pods else max(each for _, each in recent)
-        to = min(to, pods) if wanted <= pods else to
-        if to != pods:
-            self._cluster.change(workload, lambda obj: obj["spec"].update(replicas=to))

@@ -161,6 +161,16 @@ def manifests(workload: PlayedWorkload) -> list[Object]:
     if workload.min_available is not None:
         budget = {"minAvailable": workload.min_available, "selector": {"matchLabels": selector}}
         made.append({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta, "spec": budget})
+    if workload.autoscale is not None:
+        scaled = {"apiVersion": "apps/v1", "kind": workload.kind, "name": workload.name}
+        target = {"type": "Utilization", "averageUtilization": round(100 * workload.autoscale.target)}
+        scaler = {
+            "scaleTargetRef": scaled,
+            "minReplicas": workload.autoscale.min,
+            "maxReplicas": workload.autoscale.max,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
+        }
+        made.append({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": meta, "spec": scaler})
     return made
 
 

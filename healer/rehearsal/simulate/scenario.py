@@ -68,6 +68,14 @@ class NodeSign(Model):
     message: str = ""
 
 
+class EventSign(Model):
+    """An Event about each pod that is struck, as the kubelet or the scheduler posts it."""
+
+    reason: Text
+    type: Annotated[str, one_of("Normal", "Warning")] = "Warning"
+    note: str = ""
+
+
 class Shows(Model):
     """How a fault is seen."""
 
@@ -75,6 +83,7 @@ class Shows(Model):
     """What the kubelet reports of the pod: one of the lab's behaviours."""
     answers: SickAnswers = SickAnswers()
     alert: FaultAlert | None = None
+    event: EventSign | None = None
     node: NodeSign | None = None
     """What is written on the node that it strikes (`target.node`, `target.zone`)."""
 

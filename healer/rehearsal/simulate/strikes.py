@@ -6,7 +6,7 @@ of the lab), what a node's agent writes, and how the pod answers requests. What 
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from healer.lab.apiserver.store import StoreEvent
@@ -16,6 +16,7 @@ from healer.lab.objects import Object, annotations_of, labels_of
 from healer.rehearsal.simulate.happenings import Happenings
 from healer.rehearsal.simulate.played import PlayedCluster, image_of, node_of, workload_of
 from healer.rehearsal.simulate.scenario import DRAWN, FaultSpec, SickAnswers
+from healer.rehearsal.simulate.signs import mark_nodes, post_event
 from healer.rules.portion import part_of
 
 _DAY = 86400.0
@@ -149,7 +150,7 @@ class Strikes:
             candidates = chance.sample(candidates, min(strike.most, len(candidates)))
         self.all.append(strike)
         self._happenings.add("fault", f"{strike.id} strikes{self._where(strike)}", spec.target.workload or "", fault=strike.id)
-        self._mark_nodes(strike, begins=True)
+        mark_nodes(self._cluster, strike.spec.shows.node, self._nodes_of(strike), begins=True)
         for pod in [] if spec.target.new else candidates:
             self._hit(strike, pod)
         return strike
@@ -166,7 +167,7 @@ class Strikes:
             return
         strike.over = True
         self._happenings.add("cured", f"{strike.id} is over: {why}", fault=strike.id)
-        self._mark_nodes(strike, begins=False)
+        mark_nodes(self._cluster, strike.spec.shows.node, self._nodes_of(strike), begins=False)
         for uid in sorted(strike.chosen):
             self._heal(strike, uid)
         self._look_soon()
@@ -234,6 +235,8 @@ class Strikes:
         strike.healed = None
         self._sick.setdefault(uid, []).append(strike)
         self._show(pod)
+        if strike.spec.shows.event is not None:
+            post_event(self._cluster, strike.spec.shows.event, pod)
         self._changed(uid)
 
     def _heal(self, strike: Strike, uid: str) -> None:
@@ -262,25 +265,10 @@ class Strikes:
 
         self._cluster.lab.api.modify(POD, pod["metadata"]["namespace"], pod["metadata"]["name"], change)
 
-    # nodes
-
-    def _mark_nodes(self, strike: Strike, *, begins: bool) -> None:
-        sign, lab = strike.spec.shows.node, self._cluster.lab
-        if sign is None:
-            return
-        for node in self._nodes_of(strike):
-            if sign.type == "Ready" and begins:
-                lab.lose_node(node)
-            elif sign.type == "Ready":
-                lab.recover_node(node)
-            else:
-                lab.node_condition(node, sign.type, sign.status if begins else "False", sign.reason, sign.message)
-
-    def _nodes_of(self, strike: Strike) -> Iterator[str]:
-        if strike.node:
-            yield strike.node
-        elif strike.spec.target.zone is not None:
-            yield from sorted(self._cluster.nodes(strike.spec.target.zone))
+    def _nodes_of(self, strike: Strike) -> list[str]:
+        """The nodes that it strikes as such."""
+        zone = strike.spec.target.zone
+        return [strike.node] if strike.node else [] if zone is None else sorted(self._cluster.nodes(zone))
 
     # the end
 

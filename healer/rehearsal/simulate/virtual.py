@@ -6,6 +6,7 @@ Nothing may wait for the world outside (a socket, a thread): for that the clock 
 
 import asyncio
 import contextvars
+import math
 import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -15,8 +16,14 @@ from healer.clock import Clock
 T = TypeVar("T")
 
 
+_GRID = 1024
+"""Ticks of the clock in a second. Times since the epoch are exact on it: what is due at a time is due when the time has come."""
+_MOST_TURNS = 1_000_000
+"""Turns of the loop in one moment."""
+
+
 class Stuck(RuntimeError):
-    """Everything waits, and no timer will ever end it."""
+    """Time cannot go on: everything waits, and no timer will ever end it; or something never waits."""
 
 
 class _Leap(selectors.SelectSelector):
@@ -25,15 +32,20 @@ class _Leap(selectors.SelectSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """What is ready at once. Raises Stuck when the loop would wait for ever."""
+        """What is ready at once. Raises Stuck when the loop would wait for ever, or never does."""
         ready = super().select(0)
-        if ready:
+        self._turns += 1
+        if self._turns > _MOST_TURNS:
+            raise Stuck(f"after {_MOST_TURNS} turns of the loop it is still the same moment")
+        if ready or timeout == 0:
             return ready
         if timeout is None:
             raise Stuck("everything waits, and no timer is set")
-        self.now += max(0.0, timeout)
+        self._turns = 0
+        self.now = math.ceil((self.now + timeout) * _GRID) / _GRID
         return ready
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from healer.rehearsal.simulate.life import Life
-from tests.unit.rehearsal.simulate.played import play, scenario
+from tests.unit.rehearsal.simulate.played import EVICT, play, scenario
 
 HANG: dict[str, Any] = {"name": "hang", "at": "10m", "target": {"workload": "llm", "pods": 1}, "shows": {"pod": "hang"}}
 """At 600 s one of the two pods is not ready any more."""
@@ -124,3 +124,29 @@ def test_a_manifest_that_git_keeps_is_put_back() -> None:
     operations = [{"at": "1m", "gitops": {"workload": "llm"}}, {"at": "10m", "scale": {"workload": "llm", "replicas": 3}}]
     life = play(scenario(faults=[], operations=operations), "none")
     assert not [each for each in life.happenings if "puts the manifest back" in each.text]  # it went through Git
+
+
+def test_a_pod_that_finds_no_gpu_waits_until_there_is_one() -> None:
+    """Two nodes with a GPU each, and both are taken until the first workload is made smaller, at 1,800 s. The pod of the second
+    one is ready 30 s later: till then all of its 5 requests a second fail."""
+    first = {"name": "llm", "replicas": 2, "gpus": 1, "stops": "0s"}
+    second = {"name": "ranker", "replicas": 1, "gpus": 1, "starts": "10s", "loads": "20s", "traffic": {"rate": 5}}
+    fewer = [{"at": "30m", "scale": {"workload": "llm", "replicas": 1}}]
+    life = play(scenario(faults=[], cluster={"nodes": 2, "gpus": 1, "workloads": [first, second]}, operations=fewer), "none")
+    assert life.unready == ["ranker"]
+    assert life.failed == pytest.approx(5 * 1_830, abs=1e-6)
+
+
+def test_an_autoscaler_follows_the_traffic_as_far_as_it_may() -> None:
+    """30 a second at half the capacity of 10 want 6 pods; the autoscaler may have 4, which answer all the same."""
+    many = {"replicas": 2, "traffic": {"rate": 15, "bursts": [{"at": "10m", "lasts": "20m", "times": 2}]}}
+    life = play(scenario(faults=[], workload=many | {"autoscale": {"max": 4, "target": "50%"}}), "none")
+    ready = {sample.at: sample.ready for sample in life.services["llm"].samples}
+    assert max(ready.values()) == 4
+    assert life.services["llm"].degraded < 120
+
+
+def test_an_event_about_a_sick_pod_is_seen_by_a_rule_on_events() -> None:
+    on_event = EVICT.replace("pod: [NotReady, CrashLoopBackOff], for: 1m", "event: {reasons: [Unhealthy]}")
+    sick = HANG | {"shows": {"answers": {"fail": "100%"}, "event": {"reason": "Unhealthy", "note": "Liveness probe failed"}}}
+    assert actions(play(scenario(faults=[sick]), text=on_event)) == [(600, "evict")]

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from healer.rehearsal.simulate import virtual
 from healer.rehearsal.simulate.virtual import Stuck, VirtualLoop, run
 
 
@@ -30,3 +31,29 @@ def test_what_waits_for_ever_is_an_error_and_no_hang() -> None:
 
     with pytest.raises(Stuck):
         run(main(), VirtualLoop())
+
+
+def test_what_never_waits_is_an_error_and_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtual, "_MOST_TURNS", 1_000)
+
+    async def main() -> None:
+        for _ in range(10_000):
+            await asyncio.sleep(0)
+
+    with pytest.raises(Stuck):
+        run(main(), VirtualLoop())
+
+
+def test_the_time_since_the_epoch_is_exact_so_that_what_is_due_is_due() -> None:
+    """Who waits until a time by the clock, and then looks whether it has come, finds that it has."""
+    loop = VirtualLoop()
+    clock = loop.clock(1_800_000_000.0)
+
+    async def main() -> None:
+        for part in range(1, 500):
+            since = clock.wall()
+            await asyncio.sleep(since + 60 - clock.wall())
+            assert clock.wall() - since >= 60
+            await asyncio.sleep(10 / 3 / part)
+
+    run(main(), loop)
