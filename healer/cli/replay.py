@@ -2,11 +2,11 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,66 +14,140 @@ from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Output, RulePaths, dura
 from healer.clock import SYSTEM
 from healer.daemon.rulefiles import RulesError, load_rules, vocabulary
 from healer.operate.explain.show import clean, console
-from healer.settings import SettingsError, load_settings
+from healer.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from healer.daemon.recording.lines import AnyLine
+    from healer.rehearsal.replay.history.history import PrometheusHistory
+    from healer.rehearsal.replay.replaying import Replayed
 
 app = typer.Typer()
 
 _RECORDED = "recorded"
+_DEFAULT_SINCE = 7 * 86_400.0
+"""Seconds of the history that are played when nothing else is said."""
+
+
+RecordPath = Annotated[
+    Path | None, typer.Argument(metavar="[DIR|FILE]", help="What `healer run --record DIR` wrote: the folder, or a file of it.")
+]
+Diff = Annotated[
+    str,
+    typer.Option(
+        metavar="DIR|FILE|recorded",
+        help="Show only what changes against these rules, or against what was really done (`recorded`).",
+    ),
+]
+Url = Annotated[
+    str,
+    typer.Option(
+        metavar="URL", help="In place of a record, the history that Prometheus has: ALERTS and the series of kube-state-metrics."
+    ),
+]
+Step = Annotated[str, typer.Option(help="With --prometheus: how far apart two looks at the history are.")]
+Since = Annotated[str, typer.Option(metavar="TIME", help="From then on: RFC 3339, or so long ago (7d).")]
+Until = Annotated[str, typer.Option(metavar="TIME", help="Until then, in the same forms.")]
+Config = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Settings in YAML, in place of those that the record was made with.")
+]
 
 
 @app.command("replay")
 def replay_verb(
     rules: RulePaths,
-    path: Annotated[
-        Path | None,
-        typer.Argument(metavar="[DIR|FILE]", help="What `healer run --record DIR` wrote: the folder, or a file of it."),
-    ] = None,
-    diff: Annotated[
-        str,
-        typer.Option(
-            metavar="DIR|FILE|recorded",
-            help="Show only what changes against these rules, or against what was really done (`recorded`).",
-        ),
-    ] = "",
-    since: Annotated[str, typer.Option(metavar="TIME", help="From then on: RFC 3339, or so long ago (7d).")] = "",
-    until: Annotated[str, typer.Option(metavar="TIME", help="Until then, in the same forms.")] = "",
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings in YAML, in place of those that the record was made with.")
-    ] = None,
+    path: RecordPath = None,
+    diff: Diff = "",
+    prometheus: Url = "",
+    step: Step = "30s",
+    since: Since = "",
+    until: Until = "",
+    config: Config = None,
     output: Output = "text",
 ) -> None:
-    """Show what these rules would have done, by a record of what healer saw.
+    """Show what these rules would have done, by a record of what healer saw, or by the history that Prometheus has.
 
     The same engine decides, in virtual time. The record does not answer to what these rules would have done: an act that really
     happened has its real outcome, any other counts as done, and its incident is verified against the record. Exit code 1 when
-    --diff finds a difference, 2 when the record, the rules or the settings cannot be used.
+    --diff finds a difference, 2 when the record, Prometheus, the rules or the settings cannot be used. The settings `prometheus`
+    (HEALER_PROMETHEUS__...) say how Prometheus is asked: token, headers, tenant.
     """
-    from healer.daemon.recording.reading import RecordError, found
     from healer.rehearsal.replay.diff import differences
     from healer.rehearsal.replay.document import document
-    from healer.rehearsal.replay.replaying import lines_of, replay
     from healer.rehearsal.replay.show import show
 
     began, ended = _time(since, "--since", -inf), _time(until, "--until", inf)
-    if path is None:
-        raise typer.BadParameter("name a record", param_hint="DIR|FILE")
-    remarks: list[str] = []
-    try:
-        mine = load_rules(rules, vocabulary())
-        other = load_rules([Path(diff)], vocabulary()) if diff not in ("", _RECORDED) else None
-        settings = load_settings(config) if config is not None else None
-        lines = lines_of(path, began, remarks.append, _progress(sum(file.stat().st_size for file in found(path))))
-        result = replay(lines, mine, other=other, recorded=diff == _RECORDED, since=began, until=ended, settings=settings)
-    except (RulesError, RecordError, SettingsError) as error:
-        typer.echo(clean(f"healer: {error}"), err=True)
-        raise typer.Exit(EXIT_SETUP) from error
-    result.remarks += remarks
+    if (path is None) is (not prometheus):
+        raise typer.BadParameter("name a record, or --prometheus", param_hint="DIR|FILE")
+    if prometheus and diff == _RECORDED:
+        raise typer.BadParameter("Prometheus does not know what healer did: name rules", param_hint="--diff")
+    every = duration(step, "--step", 1.0, 3600.0)
+    result = _replayed(rules, path, diff, config, began, ended, lambda of: _history(of, prometheus, began, ended, every))
     if output == "json":
         print_json(document(result))
     else:
         show(result, console(), "what was really done" if diff == _RECORDED else f"with the rules of {diff}")
     if result.other is not None and differences(result.story, result.other):
         raise typer.Exit(EXIT_PROBLEMS)
+
+
+def _replayed(
+    rules: list[Path],
+    path: Path | None,
+    diff: str,
+    config: Path | None,
+    began: float,
+    ended: float,
+    history_of: "Callable[[Settings], PrometheusHistory]",
+) -> "Replayed":
+    """Play; an error ends the program."""
+    from healer.daemon.recording.reading import RecordError, found
+    from healer.rehearsal.replay.history.history import history_settings
+    from healer.rehearsal.replay.replaying import lines_of, replay
+
+    remarks: list[str] = []
+    try:
+        mine = load_rules(rules, vocabulary())
+        other = load_rules([Path(diff)], vocabulary()) if diff not in ("", _RECORDED) else None
+        history: PrometheusHistory | None = None
+        lines: Iterable[AnyLine]
+        if path is not None:
+            settings = load_settings(config) if config is not None else None
+            lines = lines_of(path, began, remarks.append, _progress(sum(file.stat().st_size for file in found(path))))
+        else:
+            settings = history_settings(load_settings(config))
+            lines = history = history_of(settings)
+        result = replay(lines, mine, other=other, recorded=diff == _RECORDED, since=began, until=ended, settings=settings)
+        if history is not None:
+            result.unjudged += history.unjudged(mine)
+            result.remarks += history.remarks
+    except (RulesError, RecordError, SettingsError) as error:
+        typer.echo(clean(f"healer: {error}"), err=True)
+        raise typer.Exit(EXIT_SETUP) from error
+    result.remarks += remarks
+    return result
+
+
+def _history(settings: Settings, url: str, began: float, ended: float, step: float) -> "PrometheusHistory":
+    from healer.rehearsal.replay.history.asking import SERIES
+    from healer.rehearsal.replay.history.history import PrometheusHistory
+    from healer.sources.prometheus.client import connect
+
+    if not re.fullmatch(r"https?://\S+", url):
+        raise typer.BadParameter(f"{url} is no URL: write it as http://prometheus.monitoring:9090", param_hint="--prometheus")
+    now = SYSTEM.wall()
+    end = min(ended, now) // step * step
+    start = (now - _DEFAULT_SINCE if began == -inf else began) // step * step
+    if start >= end:
+        raise typer.BadParameter("it is not before --until, or not before now", param_hint="--since")
+    percent = _progress(100)
+    shown = 0
+
+    def progress(share: float) -> None:
+        nonlocal shown
+        percent(int(share * 100) - shown)
+        shown = int(share * 100)
+
+    return PrometheusHistory(lambda: connect(settings.prometheus, url=url, series=SERIES), settings, start, end, step, progress)
 
 
 def _time(text: str, option: str, otherwise: float) -> float:

@@ -62,15 +62,15 @@ class RecordKnowledge:
         """Why a rule cannot be judged; "" when it can."""
         trigger = rule.rule.when.trigger
         if trigger.asked and rule.name not in answered:
-            return f"its {trigger.name} was not asked when the record was made"
+            return f"the record has no answers about its {trigger.name}"
         source = source_of(trigger)
         if isinstance(source, Watched):
             lacking = [each.name for each in source.resources(rule.rule.when.value) if each.name not in kinds]
             if lacking:
-                return f"no {' and no '.join(lacking)} was watched when the record was made"
+                return f"the record has no {' and no '.join(lacking)}"
         outside = [each for each in rule.scope.namespaces if each != ANYWHERE and each not in self._namespaces]
         if self._namespaces and len(outside) == len(rule.scope.namespaces):
-            return f"only the namespaces {', '.join(self._namespaces)} were watched when the record was made"
+            return f"the record has only the namespaces {', '.join(self._namespaces)}"
         return ""
 
     @property
