@@ -36,6 +36,7 @@ class RuleCoverage:
         self._watched = watched
         self._changed = asyncio.Event()
         self._found: dict[str, Coverage] = {}
+        self._made: dict[str, tuple[BoundRule, Coverage | None, RuleRow]] = {}
         self._doubted: set[str] = set()
         self._said: Rulebook | None = None
         self._log = structlog.get_logger("healer.rules")
@@ -48,7 +49,14 @@ class RuleCoverage:
 
     def rows(self) -> list[RuleRow]:
         """The rules in force, with what they covered at the last look."""
-        return [_row(bound, self._found.get(bound.name)) for bound in self._rulebook.rules]
+        return [self._row(bound) for bound in self._rulebook.rules]
+
+    def _row(self, bound: BoundRule) -> RuleRow:
+        """The row of a rule, made anew only when the rule or what it covers is another: there may be thousands."""
+        covered, made = self._found.get(bound.name), self._made.get(bound.name)
+        if made is None or made[0] is not bound or made[1] is not covered:
+            made = self._made[bound.name] = bound, covered, _row(bound, covered)
+        return made[2]
 
     async def run(self, missing: Missing) -> None:
         """Look, for ever. The view must be whole."""
@@ -95,6 +103,10 @@ class RuleCoverage:
         for each in found:
             self._targets.labels(each.rule).set(each.pods)
         self._found = {each.rule: each for each in found}
+        self._made = {rule: made for rule, made in self._made.items() if rule in self._found}
+        for bound in rulebook.rules:
+            self._row(bound)
+            await asyncio.sleep(0)
         return found
 
     def _doubt(self, found: Sequence[Coverage]) -> None:

@@ -175,7 +175,7 @@ class Daemon:
         """Return when the view is whole, the RuleSets in it are read, and incidents can be kept."""
         await watching.synced()
         if await self._rules.look():
-            self._use(self._rules.rulebook)
+            await self._use(self._rules.rulebook)
         await until_whole(api, watching, definition)
 
     async def _serve(
@@ -251,8 +251,8 @@ class Daemon:
         elif self._leader is not None:
             self._leader.event_loop.changed(change)
 
-    def _use(self, rulebook: Rulebook) -> None:
-        self._metrics.use(rulebook.by_name)
+    async def _use(self, rulebook: Rulebook) -> None:
+        await asyncio.to_thread(self._metrics.use, rulebook.by_name)
         self._reach.use(rulebook)
         self._coverage.use(rulebook)
         if self._watching is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib.metadata import version
+from itertools import islice
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -28,6 +29,8 @@ from healer.rules.triggers import QUERY, TRIGGERS
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _HEALING = (5, 10, 30, 60, 120, 300, 600, 1200, 3600)
 _WIDE = (NODE_STORM, BREAKER, SET_ASIDE)
+_MOST_RULES = 20_000
+"""Names of rules that metrics tell apart, over the life of the process."""
 _HASHED = 12
 """Hexadecimal digits of a digest that a sample holds exactly."""
 _DRY_RUN = "dry-run"
@@ -132,11 +135,20 @@ class Metrics:
     def use(self, rules: Mapping[str, BoundRule]) -> None:
         """These rules, by name, are in force. What is of none that ever was (somebody else wrote it) is counted as "other".
 
-        All that may be counted of them stands at 0 from now on: what is born at 1 has no rate, and the first is missed.
+        All that may be counted of them stands at 0 from now on: what is born at 1 has no rate, and the first is missed. Thousands
+        of rules take some time: it may be called in a thread. Names beyond `_MOST_RULES`, which only tenants can think of, are
+        counted as "other".
         """
-        self._rules = (self._rules or dict.fromkeys(("", *_WIDE))) | {name: bound.rule.mode for name, bound in rules.items()}
-        self._at_zero()
-        for name, bound in rules.items():
+        before = self._rules or {}
+        room = max(0, _MOST_RULES - len(before))
+        fresh = {name: bound for name, bound in rules.items() if before.get(name, "") != bound.rule.mode}
+        fresh = {name: bound for name, bound in fresh.items() if name in before} | dict(
+            islice(((name, bound) for name, bound in fresh.items() if name not in before), room)
+        )
+        modes: dict[str, Mode | None] = {name: bound.rule.mode for name, bound in fresh.items()}
+        self._rules = (before or dict.fromkeys(("", *_WIDE))) | modes
+        self._at_zero(modes)
+        for name, bound in fresh.items():
             if bound.rule.when.trigger.asked:
                 self._late.labels(name)
             if bound.rule.when.trigger is QUERY:
@@ -145,8 +157,8 @@ class Metrics:
                 for kind in VerdictKind:
                     self._verdicts.labels(name, kind)
 
-    def _at_zero(self) -> None:
-        for rule, mode in (self._rules or {}).items():
+    def _at_zero(self, modes: Mapping[str, Mode | None]) -> None:
+        for rule, mode in modes.items():
             for state in State if mode is not None else ():
                 self._incidents.labels(rule, mode, state)
 
@@ -166,7 +178,7 @@ class Metrics:
         """Forget the incidents counted: those of the journal are told anew."""
         self._incidents.clear()
         self._states.clear()
-        self._at_zero()
+        self._at_zero(self._rules or {})
 
     def set_aside(self, reasons: Iterable[str]) -> None:
         """The objects of the journal that are not believed, by reason; in place of what was said before."""

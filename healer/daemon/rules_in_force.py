@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Never
 
@@ -98,7 +98,7 @@ class RulesInForce:
             self.loaded_at = self._clock.wall()
         return changed
 
-    async def run(self, use: Callable[[Rulebook], None], read: Callable[[], None]) -> Never:
+    async def run(self, use: Callable[[Rulebook], Awaitable[None]], read: Callable[[], None]) -> Never:
         """Look for changes, and call `use` with all rules when other ones are in force; until cancelled.
 
         `read` is called after that when other rule files were read, or what is wrong with them has changed.
@@ -110,7 +110,7 @@ class RulesInForce:
             self._wake.clear()
             of_files, problems = self._of_files, self.problems
             if await self.look():
-                use(self.rulebook)
+                await use(self.rulebook)
             if self._of_files is not of_files or self.problems != problems:
                 read()
             await asyncio.sleep(min(_APART, self._every))

@@ -24,6 +24,8 @@ from healer.rules.vocabulary import Vocabulary
 
 REFUSED, NAME_TAKEN, TOO_MANY = "Refused", "NameTaken", "TooManyRules"
 """Why a RuleSet is not accepted: something is wrong in it, a rule file has its name, its namespace has too many rules."""
+_NAMED = 20
+"""RuleSets that are logged by their names when many are judged anew at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +147,18 @@ class RuleSets:
                 yield JudgedRuleSet(each, reason, reading.problems, reading.rules, reading.of, reading.digest)
 
     def _say(self, before: dict[str, JudgedRuleSet], now: tuple[JudgedRuleSet, ...]) -> None:
-        """Say what was refused that was not, or for another reason; and what is accepted again."""
-        for each in now:
-            old = before.get(each.object.metadata.uid)
-            if each.reason and (old is None or old.problems != each.problems):
-                problems = [f"{problem.path}: {problem.message}" for problem in each.problems]
-                self._log.warning("a RuleSet is refused", ruleset=each.object.full_name, reason=each.reason, problems=problems)
-            elif not each.reason and (old is None or old.reason or old.in_force != each.in_force):
-                self._log.info("a RuleSet is accepted", ruleset=each.object.full_name, rules=len(each.rules))
+        """Say what was refused that was not, or for another reason; and what is accepted again. Of many at once, say how many."""
+        known = {uid: (each.problems, each.in_force) for uid, each in before.items()}
+        news = [each for each in now if known.get(each.object.metadata.uid) != (each.problems, each.in_force)]
+        for each in news[:_NAMED]:
+            name, problems = each.object.full_name, [in_words(problem) for problem in each.problems]
+            if each.reason:
+                self._log.warning("a RuleSet is refused", ruleset=name, reason=each.reason, problems=problems)
+            else:
+                self._log.info("a RuleSet is accepted", ruleset=name, rules=len(each.rules))
+        if left := news[_NAMED:]:
+            refused = sum(bool(each.reason) for each in left)
+            self._log.info("further RuleSets are judged", accepted=len(left) - refused, refused=refused)
 
 
 def _out(found: RuleSet, reason: str, path: str, message: str, hint: str) -> JudgedRuleSet:

@@ -34,6 +34,7 @@ from healer.model.unit import Unit
 from healer.model.view import View
 from healer.model.workload import Workload
 from healer.operate.explain.story import next_of
+from healer.rules.form import ANYWHERE
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.schema import Mode
 from healer.rules.scope import Scope
@@ -182,10 +183,14 @@ class StateReport:
         )
 
     async def _workloads(self, rulebook: Rulebook, now: float) -> list[WorkloadRow]:
-        scopes = list({repr(bound.scope): bound.scope for bound in rulebook.rules}.values())
+        here: dict[str, list[Scope]] = {}
+        for scope in {id(bound.scope): bound.scope for bound in rulebook.rules}.values():
+            for namespace in scope.namespaces:
+                here.setdefault(namespace, []).append(scope)
+        anywhere = here.get(ANYWHERE, [])
         rows: list[WorkloadRow] = []
         async for workload in in_turns(list(self._view.workloads()), _AT_ONCE):
-            if len(rows) < _MOST_WORKLOADS and self._covered(workload, scopes):
+            if len(rows) < _MOST_WORKLOADS and self._covered(workload, [*here.get(workload.metadata.namespace, ()), *anywhere]):
                 rows.append(self._workload_row(workload, now))
         return sorted(rows, key=lambda row: (row.target.namespace, row.target.kind, row.target.name))
 

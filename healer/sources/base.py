@@ -208,8 +208,10 @@ def watched_resources(rules: Iterable[BoundRule], *, nodes: bool = False) -> lis
     `nodes`: nodes as well, whatever the rules (HEALER_CLUSTER__NODES).
     """
     needed = {each.kind: each for each in core_resources()} | ({NODES.kind: NODES} if nodes else {})
+    known: dict[str, Source] = {}  # a table of thousands of rules has few triggers
     for bound in rules:
-        source = source_of(bound.rule.when.trigger)
+        trigger = bound.rule.when.trigger
+        source = known.get(trigger.name) or known.setdefault(trigger.name, source_of(trigger))
         if isinstance(source, Watched):
             needed |= {each.kind: each for each in source.resources(bound.rule.when.value) if each.kind not in needed}
     return list(needed.values())
