@@ -16,7 +16,7 @@ class Generate(Model):
     every: Annotated[Duration, Field(ge=10, le=3600)] = 60.0
     """An engine is asked when it has had nothing to do for so long. After each request in a row that brings no token the pause
     is twice as long, up to 1h."""
-    within: Annotated[Duration, Field(ge=1, le=300)] = 20.0
+    within: Annotated[Duration, Field(ge=1, le=30)] = 20.0  # an action waits for a look, and not for ever (action_timeout)
     """A request that is not answered within this is closed, and is a miss."""
     misses: Annotated[Whole, Field(ge=2, le=10)] = 3
     """EngineStalled: so many misses in a row, and no step of the engine meanwhile."""

@@ -244,6 +244,14 @@ CASES = {
         "",
     ),
     "a number of seconds": (MODEL, "name: ranker", "name: ranker, server: vllm, generate: {within: 20}", 9, "20 has no unit", ""),
+    "an action would wait too long": (
+        MODEL,
+        "name: ranker",
+        "name: ranker, server: vllm, every: 5m, generate: {within: 31s}",
+        9,
+        "within must be at most 30s",
+        "",
+    ),
     "a switch": (MODEL, "name: ranker", "name: ranker, server: vllm, generate: true", 9, "generate", ""),
     "a key of it that is none": (
         MODEL,
