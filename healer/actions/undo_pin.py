@@ -108,7 +108,10 @@ class PinReversal:
         if status.available is None or status.unanswered:
             why = status.why or "; ".join(f"pod/{pod}: {said}" for pod, said in list(status.unanswered.items())[:3])
             text = f"nothing was undone: which versions the servers have is not known ({why})"
-            raise NotUndone(f"{text}. --force does not ask them")
+            way = f"healer undo incident/{self.incident} -n {self.ref.namespace}"
+            raise NotUndone(
+                f"{text}. Who may ask them, by `get` on pods/proxy, can undo it: {way}; with --force it does not ask them"
+            )
         return status.available
 
     def _change(self, available: frozenset[int] | None) -> tuple[ModelChange, list[int]]:

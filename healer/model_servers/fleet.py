@@ -108,6 +108,7 @@ async def _ask(api: Api, server: ModelServer, model: str, path: str) -> ModelSta
     except ApiError as error:
         if error.is_not_found and not error.reason and not error.message:  # not the API server's 404: the model server's
             return ModelStatus(ready=False)
-        return f"{error.status} {error.message or error.reason}".strip()
+        lacks = "the right to `get` pods/proxy is missing: " if error.is_forbidden and error.reason else ""
+        return f"{lacks}{error.status} {error.message or error.reason}".strip()
     except (ClusterError, StatusError, TimeoutError) as error:
         return str(error) or f"no answer within {_TIMEOUT:g} s"

@@ -8,6 +8,7 @@ import pytest
 from healer.actions.base import NotUndone
 from healer.actions.undo_pin import author_of
 from healer.clock import SYSTEM
+from healer.daemon.commands import Commands
 from healer.lab.kinds import DEPLOYMENT
 from healer.lab.objects import Object
 from healer.model.incident import State
@@ -17,6 +18,7 @@ from healer.model_servers.store import FileRef, VersionsDocument, write
 from healer.model_servers.versions import ModelChange, Policy, specific
 from healer.operate.objects import OperateError, object_ref
 from healer.operate.undo import Undoing, undo
+from healer.sinks.commands import CommandRefused
 from tests.unit.operate.conftest import NAME, SPACE, Place
 from tests.unit.operate.test_models import FILE, MAP, Stand, stand
 
@@ -90,6 +92,17 @@ async def test_a_version_that_the_servers_lack_is_loaded_beside_the_others_first
     pinned.stand.servers.say("127.0.0.1", (41, "AVAILABLE"), (42, "AVAILABLE"))
     await pinned.undo()
     assert pinned.stand.text == FILE
+
+
+async def test_healers_own_account_which_may_not_ask_the_servers_names_who_can_undo_it(pinned: Pinned) -> None:
+    """By the page and by chats: the roles do not grant it pods/proxy, by which it could ask any pod for anything."""
+    front, lab = pinned.place.front, pinned.place.lab
+    front.proxied = {key: url for key, url in front.proxied.items() if "/pods/" not in key}
+    lab.forbid("get", "pods/proxy")
+    way = rf"`get` on pods/proxy, can undo it: healer undo incident/{ID} -n {SPACE}; with --force"
+    with pytest.raises(CommandRefused, match=rf"the right to `get` pods/proxy is missing.*{way}"):
+        await Commands(pinned.place.api, "healer", "healer").undo(SPACE, ID, "alice (page)")
+    assert pinned.stand.served().policy == specific([41])
 
 
 async def test_when_the_servers_do_not_answer_nothing_is_undone_unless_forced(pinned: Pinned) -> None:
