@@ -8,9 +8,13 @@ from typing import Annotated
 import typer
 
 from healer.cli import canary, check, daemon, models, notify, people, replay, retire, schema, simulate, status, undo
+from healer.cli.help import Verbs
 
 VERBS = (daemon, check, simulate, replay, schema, status, people, canary, undo, retire, models, notify)
 """The files with verbs, in the order of `healer --help`. Each has its commands in `app`."""
+
+_WIDEST = 1000
+"""Columns that --help takes up, where the terminal has so many; typer's own bound is 80."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -32,7 +36,8 @@ def program(verbs: Iterable[ModuleType]) -> typer.Typer:
     whole = typer.Typer(
         help="Keeps model-serving workloads in Kubernetes healthy: sees a sick pod, heals it, verifies, and says so.",
         no_args_is_help=True,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        cls=Verbs,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _WIDEST},
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         callback=healer,

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from healer.cli.common import EXIT_PROBLEMS, Context, InNamespace, Output, print_json, with_cluster
+from healer.cli.help import Verbs
 from healer.cluster.api import Api
 from healer.model_servers.history import Author
 from healer.model_servers.registry import SERVERS
@@ -26,6 +27,7 @@ _FILES = {name: server.file for name, server in SERVERS.items() if server.file i
 """The model servers whose versions can be changed."""
 
 group = typer.Typer(
+    cls=Verbs,
     no_args_is_help=True,
     help="Manage the versions of a model that the servers load, and their labels stable and canary, in a file in a ConfigMap. "
     "The ConfigMap also stores the history of changes: who and why.",

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP
+from healer.cli.help import Verbs
 from healer.clock import SYSTEM
 from healer.operate.explain.show import clean
 from healer.operate.notify import NotSetUp, tell_test
@@ -14,7 +15,7 @@ from healer.settings import SettingsError, load_settings
 from healer.sinks.delivery import MessageRefused, TryAgain
 
 app = typer.Typer()
-group = typer.Typer(no_args_is_help=True)
+group = typer.Typer(cls=Verbs, no_args_is_help=True)
 app.add_typer(group, name="notify", help="Try out how healer tells people.")
 
 

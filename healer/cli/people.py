@@ -33,7 +33,8 @@ from healer.workloads.registry import WORKLOADS
 
 app = typer.Typer()
 
-Pausable = Annotated[str, typer.Argument(metavar="WHAT", help="deployment/NAME, namespace/NAME, or everything.")]
+_WORKLOADS = ", ".join(f"{kind.words[0]}/NAME" for kind in WORKLOADS.values())
+Pausable = Annotated[str, typer.Argument(metavar="WHAT", help=f"{_WORKLOADS}, namespace/NAME, or everything.")]
 
 
 @app.command("pause")
@@ -47,7 +48,7 @@ def pause_verb(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Keep healer from acting on a Deployment, in a namespace, or anywhere, until it is resumed or the time is up.
+    """Keep healer from acting on a workload, in a namespace, or anywhere, until it is resumed or the time is up.
 
     healer continues to watch, decide and notify. The pause is the annotation healer.dev/paused in the cluster. Exit code 2 when
     the object does not exist.
@@ -133,7 +134,7 @@ def approve_verb(
 
 @app.command()
 def explain(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="pod/NAME, deployment/NAME or incident/NAME.")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help=f"pod/NAME, incident/NAME, {_WORKLOADS}.")],
     namespace: InNamespace = None,
     url: Annotated[str | None, typer.Option(help="Where the daemon answers, when not through the API server's proxy.")] = None,
     token_file: TokenFile = None,
@@ -143,7 +144,7 @@ def explain(
     output: Output = "text",
     context: Context = None,
 ) -> None:
-    """Explain a pod, a Deployment or an incident: which rules apply, what healer decided and why, and what happens next.
+    """Explain a pod, a workload or an incident: which rules apply, what healer decided and why, and what happens next.
 
     It reads the cluster, the journal and the daemon's recent decisions. Exit code 1 when nothing is known about the object.
     """

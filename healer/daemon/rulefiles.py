@@ -80,13 +80,16 @@ def passed_over(paths: Iterable[Path]) -> list[str]:
     """What lies in the folders and may hold rules, and is not read; a sentence each."""
     said: list[str] = []
     for folder in (path for path in paths if path.is_dir()):
+        inner: list[str] = []
         for entry in sorted(folder.iterdir()):
             if entry.name.startswith(".") or not entry.is_dir():
                 continue
             if _is_yaml(entry):
                 said.append(f"{entry}: is a folder and not a file, so it is passed over")
             elif any(_is_yaml(inner) for inner in entry.iterdir()):
-                said.append(f"{entry}: is a folder inside a folder, so its rules are not read; name it as well if you mean them")
+                inner.append(str(entry))
+        if inner:
+            said.append(f"{folder}: the folders in it are not read; name those as well that you mean: {', '.join(inner)}")
     return said
 
 

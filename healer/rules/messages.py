@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from healer.model.duration import say
+from healer.model.duration import InSeconds, say
 from healer.rules.form import Model
 from healer.rules.named_workload import DEPLOYMENT, KEY, NamesWorkload
 from healer.rules.positions import Document, Path, Problem, dotted
@@ -143,6 +143,8 @@ def _missing(path: Path, vocabulary: Vocabulary, root: type[Model]) -> tuple[str
         fields |= dict.fromkeys(vocabulary.words, fields[KEY])
     meaning = re.sub(r"\s+", " ", fields[key].description or "") if key in fields else ""
     meaning = _LINK.sub(r"\1", meaning)
+    if key in fields and any(isinstance(each, InSeconds) for each in fields[key].metadata):
+        meaning = f"write a time, such as `{key}: 1h`: {meaning}"
     return f"the key {key!r} is missing", (
         'say which: [production], or ["*"] for every namespace' if key == "namespaces" else meaning
     )

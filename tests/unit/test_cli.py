@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from healer.workloads.registry import WORKLOADS
 from tests.support.healer import HEALER, Verb
 
 pytestmark = pytest.mark.slow
@@ -35,10 +36,9 @@ def healer(*arguments: str, stdin: str = "", **environ: str) -> Done:
 def test_check_accepts_the_rule_packs() -> None:
     done = healer("check", str(RULES))
     assert done.returncode == 0, done.stderr
-    assert "no errors, 4 remarks" in done.stdout  # the folders of rules in which names are to be filled in are no packs
-    assert f"{RULES / 'canary'}: " in done.stdout
-    assert f"{RULES / 'models'}: " in done.stdout
-    assert f"{RULES / 'queries'}: " in done.stdout
+    assert "no errors, 1 remark" in done.stdout  # the folders of rules in which names are to be filled in are no packs
+    (remark,) = [line for line in done.stdout.splitlines() if line.startswith("remark: ")]
+    assert all(str(RULES / name) in remark for name in ("canary", "models", "nodes", "queries"))
 
 
 def test_check_names_every_problem_with_its_place_and_exits_1(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_check_says_what_of_a_folder_it_passes_over(tmp_path: Path) -> None:
     (tmp_path / "odd.yaml").mkdir()
     done = healer("check", str(tmp_path))
     assert done.returncode == 0
-    assert f"{tmp_path / 'team'}: is a folder inside a folder" in done.stdout
+    assert f"{tmp_path}: the folders in it are not read; name those as well that you mean: {tmp_path / 'team'}\n" in done.stdout
     assert f"{tmp_path / 'odd.yaml'}: is a folder and not a file" in done.stdout
 
 
@@ -173,6 +173,20 @@ def test_help_teaches() -> None:
     for verb in ("run", "check", "demo"):
         assert healer(verb, "--help").returncode == 0
     assert "Exit codes" in healer("--help").stdout
+
+
+def test_help_is_as_wide_as_the_terminal_and_cuts_no_sentence_off() -> None:
+    narrow, wide = (healer("--help", COLUMNS=columns).stdout for columns in ("80", "150"))
+    assert "..." not in narrow.partition("Commands:")[2]
+    assert max(map(len, narrow.splitlines())) <= 80 < max(map(len, wide.splitlines())) <= 150
+    assert len(wide.splitlines()) < len(narrow.splitlines())
+    assert "..." not in healer("models", "--help", COLUMNS="60").stdout.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "explain"])
+def test_help_names_the_kinds_that_a_verb_takes(verb: str) -> None:
+    said = " ".join(healer(verb, "--help").stdout.split())
+    assert all(f"{kind.words[0]}/NAME" in said for kind in WORKLOADS.values())
 
 
 def test_a_traceback_in_the_log_shows_no_locals() -> None:

@@ -269,6 +269,14 @@ CASES = {
         "the key 'within' is missing",
         "The sliding window in which occurrences are counted",
     ),
+    "a budget without its time": (
+        "      heal:",
+        "      limits: {budget: {actions: 3}}\n      heal:",
+        11,
+        16,
+        "the key 'per' is missing",
+        "write a time, such as `per: 1h`: In any period of this length.",
+    ),
     "missing key of a rule": ("      heal:\n        - evict: {}\n", "", 7, 7, "the key 'heal' is missing", "a ladder"),
     "no trigger": (
         "        pod: [CrashLoopBackOff]\n",
