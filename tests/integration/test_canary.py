@@ -4,7 +4,7 @@ import asyncio
 import html
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from healer.demo.counters import LATENCY, REQUESTS
 from healer.lab import Lab
 from healer.lab.canary import CANARY, ROUTE, STABLE, versions
 from healer.lab.objects import Object
@@ -47,6 +48,12 @@ class Prometheus:
     async def start(self) -> None:
         """Be up."""
         self._monitor = await self._life.enter_async_context(prometheus(*self._how))
+
+    async def stored(self, versions: Sequence[Version]) -> None:
+        """Return when an answer has two samples of each counter that a look at these versions reads, of each of their pods."""
+        pods = sum(len(version.targets()) for version in versions)
+        for counter in (REQUESTS, f"{LATENCY}_bucket"):
+            await self._monitor.until(f"count(count by (pod) (count_over_time({counter}[1m]) >= 2)) == {pods}")
 
     async def kill(self) -> None:
         """Be gone, at once."""
@@ -124,10 +131,9 @@ async def start(lab: Lab, run: Run, tmp_path: Path) -> AsyncIterator[Start]:
             await server.start()
             step = {"shiftTraffic": {"to": 0}, "verify": {"within": within, "stable": "300ms"}}
             bad_canary = rule("bad-canary", when=when(kind), heal=[step], limits={"cooldown": "1s"})
-            healer, *_ = await asyncio.gather(
-                run(ruleset(bad_canary), HEALER_PROMETHEUS__URL=server.url), stable.scraped(), canary.scraped()
+            healer, _ = await asyncio.gather(
+                run(ruleset(bad_canary), HEALER_PROMETHEUS__URL=server.url), server.stored([stable, canary])
             )
-            await asyncio.gather(stable.scraped(), canary.scraped())  # what was scraped before is stored by now
             await lab.apply(route(kind, NAMESPACE, BEFORE[CANARY]))
             return Trial(lab, healer, server, traffic, stable, canary)
 
@@ -138,6 +144,11 @@ def message(slack: FakeSlack) -> str:
     """All that people have read in the only message there is, as it stood from first to last."""
     (posted,) = slack.messages[CHANNEL]
     return html.unescape("\n".join([*posted.edits, posted.text]))
+
+
+def story(slack: FakeSlack) -> str:
+    """All that people read in the thread of that message."""
+    return html.unescape("\n".join(slack.threads(CHANNEL)[0]))
 
 
 def history(incident: Object) -> str:
@@ -200,7 +211,7 @@ async def test_a_canary_that_fails_loses_its_traffic(kind: str, lab: Lab, slack:
     assert "taken off, the release failed" in message(slack)
     assert "*Taken off, the release failed* (shiftTraffic)" in slack.threads(CHANNEL)[0][-1]
     (incident,) = trial.incidents()
-    for said in (message(slack), history(incident)):
+    for said in (story(slack), history(incident)):
         found = re.search(r"errors: canary (\d+) of (\d+) bad, stable (\d+) of ([\d,]+); evidence ([\d,]+) >= 200", said)
         assert found is not None, said
         bad, requests, _, _, evidence = (int(figure.replace(",", "")) for figure in found.groups())
@@ -241,7 +252,7 @@ async def test_a_slow_canary_loses_its_traffic(slack: FakeSlack, start: Start) -
     await slack.wait_for(told("healed"), PATIENCE)
     counts = r"latency: canary [\d,]+ of [\d,]+ slower than 218\.6 ms, stable [\d,]+ of [\d,]+"
     figures = counts + r"; evidence (?:[\d,]+|over a million) >= 200"
-    assert re.search(figures, message(slack)), message(slack)
+    assert re.search(figures, story(slack))
 
 
 async def test_undo_gives_the_canary_its_traffic_back_and_is_told(
@@ -279,7 +290,7 @@ async def test_a_weight_that_connections_outlive_is_not_healed_and_a_human_is_to
     escalated = await trial.healer.says("incident escalated", rule=RULE)
     await slack.wait_for(told("escalated"), PATIENCE)
     assert re.search(rf"no step is left after shiftTraffic, a human is needed: still sick: .*{STILL}", escalated["text"])
-    assert re.search(STILL, message(slack))
+    assert re.search(STILL, story(slack))
     (incident,) = trial.incidents()
     assert "healed" not in [entry["state"] for entry in incident["status"]["history"]]
     assert len(re.findall(STILL, history(incident))) == 2, "when it is seen, and when a human is called"
@@ -318,7 +329,7 @@ async def test_a_weight_that_git_puts_back_is_said_and_not_fought_over(lab: Lab,
     again = f"the weight of ingress/model-ab-testing was set to 0 %, now 20 % again: {who}"
     assert again in escalated["text"]
     await slack.wait_for(told("escalated"), PATIENCE)
-    assert again in message(slack)
+    assert again in story(slack)
     (incident,) = trial.incidents()
     assert f"canary 20 % -> 0 %, all to {STABLE}. But {who}" in history(incident), "it was said with the shift, too"
     written = [seen for seen in lab.requests if seen.verb == "patch" and seen.name == ROUTE]
