@@ -1,6 +1,7 @@
 """The verb that checks rule files before a daemon reads them: check."""
 
 import contextlib
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -36,6 +37,8 @@ from healer.sources.prometheus.client import connect
 app = typer.Typer()
 
 STDIN = Path("-")
+_NAMES_TEMPLATES = ("HEALER_SLACK__TEMPLATE", "HEALER_WEBHOOK")
+"""How the variables begin that name templates of messages."""
 
 
 @app.command()
@@ -68,13 +71,15 @@ def check(
         typer.Option("--as-tenant", metavar="NS", help="Check the files as RuleSets that are applied to this namespace."),
     ] = "",
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The daemon's settings, for what they grant RuleSets.")
+        Path | None, typer.Option(metavar="FILE", help="The daemon's settings: what they grant RuleSets, and their templates.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for a remark, too: for pipelines.")] = False,
     output: Output = "text",
     context: Context = None,
 ) -> None:
     """Check rule files. Print every error with file:line:column and a hint, and remarks about rules that may surprise.
+
+    With --config, or with HEALER_SLACK__TEMPLATE_FILE or HEALER_WEBHOOK__TARGETS set, the templates of messages are checked too.
 
     A document with a namespace in its metadata is checked as a RuleSet in the cluster, by what the settings grant that namespace.
     With --cluster, nothing in the cluster is changed: it says where a scope matches nothing, a route, a workload or a ConfigMap
@@ -85,6 +90,7 @@ def check(
     named = [path for path in paths if path != STDIN]
     texts = _read_texts(named) | ({"<stdin>": _stdin()} if STDIN in paths else {})
     rules, problems = _read_rules(texts, config, as_tenant)
+    problems += _template_faults(config)
     notes = [*passed_over(named), *remarks(rules)]
     checked = ClusterChecked([], [], [])
     if cluster and not problems:
@@ -115,6 +121,18 @@ def _read_rules(texts: dict[str, str], config: Path | None, as_tenant: str) -> t
     except (SettingsError, OperateError) as error:
         typer.echo(clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_SETUP) from error
+
+
+def _template_faults(config: Path | None) -> list[Problem]:
+    """The faults of the templates of messages that the settings name. An error of the settings ends the program (exit code 2)."""
+    if config is None and not any(name.upper().startswith(_NAMES_TEMPLATES) for name in os.environ):
+        return []
+    try:
+        sinks = load_settings(config).sinks
+    except SettingsError as error:
+        typer.echo(clean(f"healer: {error}"), err=True)
+        raise typer.Exit(EXIT_SETUP) from error
+    return [Problem(name, 0, 0, "", fault) for name, sink in sinks.items() for fault in sink.template_faults()]
 
 
 def _against_cluster(

@@ -47,6 +47,10 @@ class SinkSettings(Section):
         """The severities of the incidents that it tells although their rule names nobody."""
         return frozenset()
 
+    def template_faults(self) -> list[str]:
+        """What is wrong with the templates that it names, a sentence each, with the file and the line. It reads them."""
+        return []
+
     @property
     def incomplete(self) -> str:
         """A sentence that says which field is given without effect, and which one is missing; empty when none is."""

@@ -53,6 +53,22 @@ def test_check_names_every_problem_with_its_place_and_exits_1(tmp_path: Path) ->
     assert "\x1b[" not in done.stdout
 
 
+def test_check_names_what_is_wrong_with_the_templates_of_messages(tmp_path: Path) -> None:
+    (tmp_path / "message.txt").write_text("{{ icon }} {{ cause }}\n\n{{ wher }}\n")
+    (tmp_path / "chat.yaml").write_text("tells: milestones\nbody:\n  title: '{{ headline }}'\n  text: '{{ reson }}'\n")
+    targets = {"chat": {"url": "https://chat.example.com", "template": str(tmp_path / "chat.yaml")}}
+    settings = {"slack": {"template_file": str(tmp_path / "message.txt")}, "webhook": {"targets": targets}}
+    (tmp_path / "healer.yaml").write_text(json.dumps(settings))
+    done = healer("check", str(PACK), "--config", str(tmp_path / "healer.yaml"), COLUMNS="1000")
+    assert done.returncode == 1
+    assert f"{tmp_path}/message.txt:3: there is no {{{{ wher }}}}" in done.stdout
+    assert f"webhook:chat: the template {tmp_path}/chat.yaml: line 4: body.text: there is no {{{{ reson }}}}" in done.stdout
+    named = {"HEALER_SLACK__TEMPLATE_FILE": str(tmp_path / "message.txt"), "HEALER_WEBHOOK__TARGETS": json.dumps(targets)}
+    assert healer("check", str(PACK), COLUMNS="1000", **named).stdout == done.stdout
+    (tmp_path / "message.txt").write_text("{{ cause }}\n")
+    assert healer("check", str(PACK), HEALER_SLACK__TEMPLATE_FILE=str(tmp_path / "message.txt")).returncode == 0
+
+
 def test_check_of_nothing_exits_2(tmp_path: Path) -> None:
     done = healer("check", str(tmp_path))
     assert done.returncode == 2

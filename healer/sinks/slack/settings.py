@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from healer.rules.vocabulary import AddressSpec
 from healer.section import PREFIX, Seconds
 from healer.sinks.base import Severity, SinkSettings
+from healer.sinks.slack.template import load_template
 
 _CHANNEL = re.compile(r"#[^\s#@,A-Z]{1,80}|[CDGUW][A-Z0-9]{8,20}")
 
@@ -171,6 +172,15 @@ class SlackSettings(SinkSettings):
     def by_default(self) -> frozenset[str]:
         """`severities`, where there is a default channel."""
         return frozenset(self.severities) if self.enabled and self.channel else frozenset()
+
+    def template_faults(self) -> list[str]:
+        """What is wrong with the message of users, where they have one."""
+        try:
+            if self.template_file is not None:
+                load_template(self.template_file)
+        except ValueError as error:
+            return [str(error)]
+        return []
 
     @property
     def incomplete(self) -> str:

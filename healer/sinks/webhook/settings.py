@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from healer.section import Section
 from healer.sinks.targets import DeliverySettings, addresses
+from healer.sinks.webhook.template import load
 
 WEBHOOK = addresses(
     "webhook", "webhook", "webhook.targets", "webhook:teams", "a webhook, by its name in the setting `webhook.targets`"
@@ -47,6 +48,17 @@ class WebhookSettings(DeliverySettings):
     section: ClassVar = "WEBHOOK"
     named_in: ClassVar = "targets"
     noun: ClassVar = "webhook"
+
+    def template_faults(self) -> list[str]:
+        """What is wrong with the templates of its targets."""
+        found: list[str] = []
+        for name, target in self.targets.items():
+            try:
+                if target.template != "json":
+                    load(target.template)
+            except ValueError as error:
+                found.append(f"webhook:{name}: {error}")
+        return found
 
     @property
     def secret(self) -> Path | None:

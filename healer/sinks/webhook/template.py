@@ -117,42 +117,68 @@ def load(name: str) -> BodyTemplate:
         known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
         raise ValueError(f"there is no template {name!r}; there are json, {known}, or the path of a file")
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-        file = TemplateFile.model_validate(content)
+        text = path.read_text("utf-8")
+        file = TemplateFile.model_validate(yaml.safe_load(text))
     except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"the template {path} cannot be read: {type(error).__name__}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"the template {path} is no YAML: {error}") from error
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in error.errors())
-        raise ValueError(f"the template {path}: {found}") from error
-    if wrong := [*_wrong(file.body, "body", in_list=False)]:
-        raise ValueError(f"the template {path}: {'; '.join(wrong)}")
-    if missing := sorted(set(Tone) - file.colours.keys()):
-        raise ValueError(f"the template {path}: colours: {missing[0].value} is missing")
-    return BodyTemplate(file)
+        faults = [(each["loc"], each["msg"]) for each in error.errors()]
+    else:
+        faults = list(_wrong(file.body, ("body",), in_list=False))
+        if missing := sorted(set(Tone) - file.colours.keys()):
+            faults.append((("colours",), f"{missing[0].value} is missing"))
+        if not faults:
+            return BodyTemplate(file)
+    said = "; ".join(f"line {_line(text, where)}: {_dotted(where)}: {what}" for where, what in faults)
+    raise ValueError(f"the template {path}: {said}")
 
 
-def _wrong(value: Any, where: str, *, in_list: bool) -> Iterator[str]:
+_Place = tuple[int | str, ...]
+
+
+def _line(text: str, where: _Place) -> int:
+    """The line of a place in a file, from 1; of a key that is missing, that of what it is missing from."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    line = 1
+    for part in where:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _dotted(where: _Place) -> str:
+    """`body.facts[0].name`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).removeprefix(".") or "it"
+
+
+def _wrong(value: Any, where: _Place, *, in_list: bool) -> Iterator[tuple[_Place, str]]:
     if isinstance(value, str):
         for gap in _GAP.findall(value):
             if gap not in GAPS:
-                yield f"{where}: there is no {{{{ {gap} }}}}; there are {', '.join(sorted(GAPS))}"
+                yield where, f"there is no {{{{ {gap} }}}}; there are {', '.join(sorted(GAPS))}"
         if "{{" in _GAP.sub("", value):
-            yield f"{where}: a gap is written {{{{ name }}}}, in small letters"
+            yield where, "a gap is written {{ name }}, in small letters"
         lone = _LONE.match(value)
         if lone is not None and lone[1] in _SOMETIMES and not in_list:
-            yield f"{where}: {{{{ {lone[1]} }}}} may be empty: put it into an entry of a list, which is left out then"
+            yield where, f"{{{{ {lone[1]} }}}} may be empty: put it into an entry of a list, which is left out then"
     elif isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
-                yield f"{where}: the key {key!r} is no text: put it in quotes"
-            yield from _wrong(inner, f"{where}.{key}", in_list=in_list)
+                yield where, f"the key {key!r} is no text: put it in quotes"
+            yield from _wrong(inner, (*where, str(key)), in_list=in_list)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _wrong(inner, f"{where}[{index}]", in_list=True)
+            yield from _wrong(inner, (*where, index), in_list=True)
     elif value is not None and not isinstance(value, bool | int | float):
-        yield f"{where}: {type(value).__name__} has no form in JSON: put it in quotes"
+        yield where, f"{type(value).__name__} has no form in JSON: put it in quotes"
 
 
 def _fill(value: Any, values: Mapping[str, str]) -> Any:

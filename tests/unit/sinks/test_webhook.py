@@ -393,7 +393,10 @@ def test_a_template_of_your_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("body: {text: '{{ headlin }}'}", r"mine.yaml: body.text: there is no \{\{ headlin \}\}; there are alert, asked, "),
+        (
+            "body: {text: '{{ headlin }}'}",
+            r"mine.yaml: line 1: body.text: there is no \{\{ headlin \}\}; there are alert, asked, ",
+        ),
         ("body: {text: '{{ Headline }}'}", "body.text: a gap is written"),
         ("body: {text: '{{ cluster }}'}", r"body.text: \{\{ cluster \}\} may be empty: put it into an entry of a list"),
         ("body: {on: {yes: 1}}", "Input should be a valid string"),
