@@ -90,7 +90,6 @@ def check(
     named = [path for path in paths if path != STDIN]
     texts = _read_texts(named) | ({"<stdin>": _stdin()} if STDIN in paths else {})
     rules, problems = _read_rules(texts, config, as_tenant)
-    problems += _template_faults(config)
     notes = [*passed_over(named), *remarks(rules)]
     checked = ClusterChecked([], [], [])
     if cluster and not problems:
@@ -115,23 +114,20 @@ def _read_texts(paths: list[Path]) -> dict[str, str]:
 
 
 def _read_rules(texts: dict[str, str], config: Path | None, as_tenant: str) -> tuple[list[BoundRule], list[Problem]]:
-    """The rules and the problems. An error of the settings is printed and ends the program with exit code 2."""
+    """The rules, their problems, and those of templates. Wrong settings are printed and end the program with exit code 2."""
     try:
-        return load_all(texts, vocabulary(), tenants(config, as_tenant and valid(as_tenant, "a namespace")))
+        rules, problems = load_all(texts, vocabulary(), tenants(config, as_tenant and valid(as_tenant, "a namespace")))
+        return rules, [*problems, *_template_faults(config)]
     except (SettingsError, OperateError) as error:
         typer.echo(clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_SETUP) from error
 
 
 def _template_faults(config: Path | None) -> list[Problem]:
-    """The faults of the templates of messages that the settings name. An error of the settings ends the program (exit code 2)."""
+    """The faults of the templates of messages that the settings name. Raises SettingsError."""
     if config is None and not any(name.upper().startswith(_NAMES_TEMPLATES) for name in os.environ):
         return []
-    try:
-        sinks = load_settings(config).sinks
-    except SettingsError as error:
-        typer.echo(clean(f"healer: {error}"), err=True)
-        raise typer.Exit(EXIT_SETUP) from error
+    sinks = load_settings(config).sinks
     return [Problem(name, 0, 0, "", fault) for name, sink in sinks.items() for fault in sink.template_faults()]
 
 

@@ -10,6 +10,10 @@ REPLICA_LABELS = ("prometheus_replica", "replica", "__replica__", "prometheus")
 """The external labels in which the servers of a pair of Prometheus usually differ."""
 
 
+MOST_LAST_WORDS = 240
+"""The most characters of a container's last words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signal:
     """What a source observed. `source` is the name of its trigger (`healer.rules.triggers`).
@@ -19,7 +23,8 @@ class Signal:
     relist. `at` is in seconds since the epoch. `rule` is the full name of the only rule that the signal concerns; "" when it may
     concern any rule. `message` is sanitised here (`free_text`). `changed`: the message has another meaning than before, and is
     added to the history of an incident that has the signal. `links`: where people read on, by what it is. `times`: how often
-    it has happened since the last report.
+    it has happened since the last report. `last_words`: what a container said when it ended (its termination message), for
+    people alone: no condition of a rule looks at what a program says of itself. It is sanitised here, and short.
 
     For an alert, `began` and `ended` are startsAt and endsAt by the clock of its sender, in seconds since the epoch; None when
     unknown. `suppressed` says why healer ignores it although it fires, for example because it is silenced. `trouble` identifies
@@ -44,9 +49,11 @@ class Signal:
     changed: bool = False
     links: Mapping[str, str] = field(default_factory=dict)
     times: int = 1
+    last_words: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", free_text(self.message))
+        object.__setattr__(self, "last_words", free_text(self.last_words, MOST_LAST_WORDS))
         object.__setattr__(self, "suppressed", free_text(self.suppressed))
 
 

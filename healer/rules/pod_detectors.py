@@ -62,6 +62,8 @@ class Finding:
     until: float | None = None
     since: float = 0.0
     at: float | None = None
+    last_words: str = ""
+    """What a container said when it ended, for people."""
 
     def is_news(self, before: "Finding") -> bool:
         """Whether it is told again after what was found before: it has happened again, or its message has changed, for which a
@@ -99,13 +101,21 @@ def crash_looping(seen: ObservedPod, before: bool) -> Finding | None:
 
 def _crashed(status: ContainerStatus, until: float | None = None) -> Finding:
     times = "once" if _ends(status) == 1 else f"{_ends(status)} times"
-    return Finding(f"{_named(status)} crashed {times}{_last_exit(status)}", str(_ends(status)), until)
+    said = f"{_named(status)} crashed {times}{_last_exit(status)}"
+    return Finding(said, str(_ends(status)), until, last_words=_last_words(status))
 
 
 def _last_exit(status: ContainerStatus) -> str:
     """How a container ended last, to go on a sentence."""
     ended = status.state.terminated or status.last_state.terminated
     return "" if ended is None else f", last exit {ended.exit_code} ({ended.reason or 'no reason given'})"
+
+
+def _last_words(status: ContainerStatus) -> str:
+    """The termination message of a container: what it wrote to /dev/termination-log, or, where its spec says so, the end of its
+    log (terminationMessagePolicy: FallbackToLogsOnError)."""
+    ended = status.state.terminated or status.last_state.terminated
+    return "" if ended is None else " ".join(ended.message.split())
 
 
 def oom_killed(seen: ObservedPod, before: bool) -> Finding | None:
@@ -116,7 +126,9 @@ def oom_killed(seen: ObservedPod, before: bool) -> Finding | None:
             continue
         until = _unsettled(status, seen, before=before)
         if until is not None:
-            return Finding(f"{_named(status)} was killed out of memory", str(_ends(status)), until)
+            return Finding(
+                f"{_named(status)} was killed out of memory", str(_ends(status)), until, last_words=_last_words(status)
+            )
     return None
 
 
@@ -249,7 +261,7 @@ def restarting(seen: ObservedPod, before: bool) -> Finding | None:
         return None
     status = next((status for status in seen.pod.containers if status.name == most), ContainerStatus(most))
     text = f"container {most}: {times[most]} restarts within {seen.settings.restarts_within:.0f} s{_last_exit(status)}"
-    return Finding(text, f"{most}/{status.restart_count}")
+    return Finding(text, f"{most}/{status.restart_count}", last_words=_last_words(status))
 
 
 def unschedulable(seen: ObservedPod, before: bool) -> Finding | None:

@@ -184,6 +184,7 @@ def _signal(pod: Pod, name: str, finding: Finding, now: float, *, firing: bool) 
         key=f"{uid}/{name}",
         occurrence=f"{uid}/{name}/{finding.occurrence}",
         message=finding.message,
+        last_words=finding.last_words,
     )
 
 

@@ -11,10 +11,13 @@ import aiohttp
 import pytest
 
 from healer.lab import Lab
+from healer.lab.kinds import POD
+from healer.lab.objects import Object
 from tests.integration.conftest import Run
 from tests.integration.world import CHANNEL, CRASH_LOOP, NAMESPACE, evictions, ruleset, serve, told
 from tests.support.processes import PATIENCE
 from tests.support.slack import APP_TOKEN, SIGNING_SECRET, FakeSlack
+from tests.support.slack import TOKEN as SLACK_TOKEN
 
 pytestmark = pytest.mark.slow
 ANN = "U0ANN000000"
@@ -84,6 +87,27 @@ async def test_a_crash_loop_is_approved_by_a_button_and_the_thread_tells_all(
     await slack.wait_for(lambda s: len(s.whispers) == 4, PATIENCE)
     assert "healed" in slack.whispers[-1][1]
     assert waiting["incident"] == incident["metadata"]["name"]
+
+
+async def test_the_last_words_of_a_container_are_told_once_and_redacted(lab: Lab, run: Run, slack: FakeSlack) -> None:
+    sick, *_ = await serve(lab)
+    await run(ruleset(CRASH_LOOP))
+    ended = {"exitCode": 1, "reason": "Error", "message": f"OSError: no model at s3://models\ntoken={SLACK_TOKEN}\n"}
+    waits = {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}
+
+    def crashed(obj: Object) -> None:
+        status = {"ready": False, "restartCount": 3, "state": {"waiting": waits}, "lastState": {"terminated": ended}}
+        obj["status"]["containerStatuses"][0] |= status
+
+    await lab.behave(NAMESPACE, sick, "manual")
+    lab.api.modify(POD, NAMESPACE, sick, crashed, subresource="status")
+    await slack.wait_for(told("healed"), PATIENCE)
+    broke = f"*Seen*: pod/{sick} is sick: CrashLoopBackOff: container tensorflow-serving crashed 4 times, last exit 1 (Error)"
+    said = thread(slack)
+    assert said[0].startswith(f"{broke}; it said: OSError: no model at s3://models token=[secret]")
+    assert SLACK_TOKEN not in str(slack.messages)
+    assert "\n".join(said).count("OSError") == 1
+    assert headline(slack).endswith(f"last exit 1 (Error) on pod/{sick}"), "the headline is short"
 
 
 async def test_a_storm_calls_a_human_where_no_step_acts(lab: Lab, run: Run, slack: FakeSlack) -> None:

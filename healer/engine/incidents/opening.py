@@ -137,7 +137,8 @@ def _without(sick: SickTarget, keys: Collection[str]) -> SickTarget:
 
 def what_of(signal: Signal) -> str:
     """What a signal says, for people."""
-    return signal.name if not signal.message or signal.message == signal.name else f"{signal.name}: {signal.message}"
+    what = signal.name if not signal.message or signal.message == signal.name else f"{signal.name}: {signal.message}"
+    return f"{what}; it said: {signal.last_words}" if signal.last_words else what
 
 
 def name(rule: str, workload: Target, now: float, number: int) -> str:

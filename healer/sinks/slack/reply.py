@@ -19,6 +19,8 @@ SAYS = {
     State.CLOSED: "Over",
 }
 """How a line of the history begins."""
+FIRST = 600
+"""Characters of the first line's free text: it says what is wrong, with the last words of a container."""
 _GOES_ON = "Goes on"
 _DONE = "Done"
 _NOTES = {
@@ -73,7 +75,8 @@ def reply(entry: Entry, incident: Incident, index: int) -> str:
     """A line of the history, the `index`-th, as a sentence."""
     known = entry.step is not None and entry.step < len(incident.steps)
     step = f" ({incident.steps[entry.step]})" if known and entry.step is not None else ""
-    return f"{moment(entry.at)} *{_says(entry, incident, index)}*{clip(step, 100)}: {clip(_news(entry, incident, index), LINE)}"
+    title = f"{moment(entry.at)} *{_says(entry, incident, index)}*{clip(step, 100)}"
+    return f"{title}: {clip(_news(entry, incident, index), LINE if index else FIRST)}"
 
 
 def _says(entry: Entry, incident: Incident, index: int) -> str:

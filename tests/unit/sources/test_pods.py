@@ -24,8 +24,8 @@ from healer.model.kube import (
     Terminated,
     Waiting,
 )
-from healer.model.signal import Signal
-from healer.rules.pod_detectors import PodsSettings
+from healer.model.signal import MOST_LAST_WORDS, Signal
+from healer.rules.pod_detectors import Finding, PodsSettings
 from healer.sources.pods import PodSource
 from tests.support.world import moment
 
@@ -185,6 +185,19 @@ def test_the_message_is_about_the_last_crash() -> None:
     again = pod(container(Terminated(2, "Error"), restarts=2, last=CRASHED))
     (signal,) = (s for s in watch.source.put(again, None, NOW) if s.name == "CrashLoopBackOff")
     assert signal.message == "container main crashed 3 times, last exit 2 (Error)"
+
+
+def test_what_a_container_said_when_it_ended_is_for_people_alone() -> None:
+    """Its termination message: one line of it, and short. No rule's condition looks at it, and it is no news by itself."""
+    said = Terminated(1, "Error", message="OSError: no model at s3://models/ranker\n\twas OOMKilled? " + "x" * 1000)
+    watch = Watch()
+    watch.put(pod(container(BACK_OFF, restarts=1, last=said)))
+    again = pod(container(said, restarts=2, last=CRASHED))
+    (signal,) = (s for s in watch.source.put(again, None, NOW) if s.name == "CrashLoopBackOff")
+    assert signal.last_words.startswith("OSError: no model at s3://models/ranker was OOMKilled? xxx")
+    assert len(signal.last_words) == MOST_LAST_WORDS
+    assert signal.message == "container main crashed 3 times, last exit 1 (Error)"
+    assert not Finding("it crashed", "1", last_words="one").is_news(Finding("it crashed", "1", last_words="another"))
 
 
 def test_a_pod_that_is_well_says_nothing_and_is_not_remembered() -> None:
