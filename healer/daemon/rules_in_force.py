@@ -15,10 +15,12 @@ from healer.http.state import LoadedRules
 from healer.model.redact import redact
 from healer.model.text import cut
 from healer.model.view import View
+from healer.rules.grants import unknown_names
 from healer.rules.positions import Problem
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
-from healer.settings import Settings
+from healer.section import PREFIX
+from healer.settings import Settings, SettingsError
 
 _APART = 1.0
 """Seconds between two changes of the rules at least: who edits many RuleSets at once causes few changes."""
@@ -124,9 +126,11 @@ class RulesInForce:
 
 
 def rules_in_force(settings: Settings, rulebook: Rulebook, files: RuleFiles | None, view: View, clock: Clock) -> RulesInForce:
-    """As the settings say."""
+    """As the settings say. Raises SettingsError for grants that name what there is not."""
     rulesets = None
     if settings.rulesets.enabled:
+        if wrong := list(unknown_names(settings.rulesets, vocabulary())):
+            raise SettingsError("\n".join(f"{PREFIX}RULESETS__GRANTS: {each}" for each in wrong))
         objections = partial(unusable, settings=settings)
         rulesets = RuleSets(view, settings.rulesets, vocabulary(), objections, Mode(settings.mode))
     return RulesInForce(rulebook, files, rulesets, every=settings.rules_reload, clock=clock)

@@ -12,10 +12,11 @@ from pydantic import Field, field_validator
 
 from healer.model.action import Permission
 from healer.rules.form import ANYWHERE
+from healer.rules.messages import nearest
 from healer.rules.positions import Document, Path, Problem, dotted
 from healer.rules.schema import Mode, Rule, Step
 from healer.rules.triggers import NODE, TRIGGERS
-from healer.rules.vocabulary import Vocabulary
+from healer.rules.vocabulary import Vocabulary, split_address
 from healer.section import Section
 
 _CAREFUL = list(Mode)
@@ -214,3 +215,17 @@ class RuleSetSettings(Section):
     grants: dict[Annotated[str, Field(pattern=_NAMESPACE)], Grant] = Field({})
     """What the RuleSets of each namespace may do, by the namespace; "*" is for every other one. Where nothing is granted, their
     rules observe. The keys of a grant are `mode`, `actions`, `triggers`, `notify` and `rules`: see docs/rules-as-code.md."""
+
+
+def unknown_names(settings: RuleSetSettings, known: Vocabulary) -> Iterator[str]:
+    """What grants name that there is not, a sentence each."""
+    for namespace, grant in settings.grants.items():
+        for action in grant.actions:
+            if action not in known.actions:
+                hint = nearest(action, known.actions) or f"the actions are {', '.join(sorted(known.actions))}"
+                yield f"{namespace!r} is granted the action {action}, which there is not; {hint}"
+        for text in grant.notify:
+            kind, address = split_address(text)
+            if kind not in known.addresses or not known.addresses[kind].valid(address):
+                examples = ", ".join(each.example for each in known.addresses.values())
+                yield f"{namespace!r} is granted the address {text}, which is none: write it as rules do ({examples})"

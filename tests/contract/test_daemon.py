@@ -34,7 +34,7 @@ def rules(namespace: str, step: Mapping[str, Any]) -> str:
 
 
 @asynccontextmanager
-async def healer(cluster: Client, step: Mapping[str, Any], folder: Path) -> AsyncIterator[Healer]:
+async def healer(cluster: Client, step: Mapping[str, Any], folder: Path, **more: str) -> AsyncIterator[Healer]:
     """The daemon, for the test's namespace alone; it has found its place for incidents, and leads."""
     cluster.write_kubeconfig(folder / "config")
     (folder / "rules.yaml").write_text(rules(cluster.namespace, step), encoding="utf-8")
@@ -47,7 +47,7 @@ async def healer(cluster: Client, step: Mapping[str, Any], folder: Path) -> Asyn
         "HEALER_ENGINE__RETRY": "0.3",
         "HEALER_LOG__FORMAT": "json",
     }
-    async with Healer(["--rules", str(folder / "rules.yaml")], environment(folder, settings)) as daemon:
+    async with Healer(["--rules", str(folder / "rules.yaml")], environment(folder, settings | more)) as daemon:
         await daemon.says("healer is ready", role="leader")
         yield daemon
 

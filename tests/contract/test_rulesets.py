@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +12,10 @@ import yaml
 from healer import shipped
 from tests.contract.client import Client, Object
 from tests.contract.routers import DEFINITIONS
-from tests.contract.test_daemon import serves
+from tests.contract.test_daemon import cluster, deploy, healer, serves
+from tests.support.healer import alert
 
+__all__ = ["cluster"]  # the fixture
 NOT_CHECKED = {
     "reason": "FieldValueInvalid",
     "message": "Invalid value: null: some validation rules were not checked because the object was invalid; "
@@ -180,3 +184,29 @@ async def test_the_status_is_written_apart_and_a_stale_write_conflicts(api: Clie
     columns = [column["name"] for column in table["columnDefinitions"]]
     assert columns == ["Name", "Accepted", "Rules", "Mode", "Last Fired", "Age", "Why"]
     assert [row["cells"][:4] for row in table["rows"]] == [["mine", "True", 1, "observe"]]
+
+
+async def test_the_daemon_judges_them_and_acts_by_them(cluster: Client, tmp_path: Path) -> None:
+    """A rule of a tenant rolls out anew what it is granted to, and one that is not granted is refused with its place."""
+    path = await _defined(cluster)
+    await deploy(cluster, "serving")
+    step = {"rolloutRestart": {}, "verify": {"within": "30s", "stable": "100ms"}}
+    mine = RULE | {"when": {"alert": ["Mine"]}, "heal": [step], "mode": "enforce"}
+    await cluster.make(path, _ruleset(mine))
+    await cluster.make(path, _ruleset(mine | {"heal": [{"evict": {}}]}, name="other"))
+    grants = json.dumps({cluster.namespace: {"mode": "enforce", "actions": ["rolloutRestart"]}})
+    more = {"HEALER_RULESETS__ENABLED": "true", "HEALER_RULESETS__GRANTS": grants}
+    async with healer(cluster, {"page": {}}, tmp_path, **more) as daemon:
+        await daemon.post(alert("Mine", namespace=cluster.namespace, deployment="serving"))
+        await daemon.says("incident verifying", rule=f"{cluster.namespace}/mine/crash")
+
+        def judged(found: list[Object]) -> bool:
+            return len(found) == 2 and all(each.get("status", {}).get("conditions") for each in found)
+
+        found = {each["metadata"]["name"]: each["status"] for each in await cluster.until(path, judged)}
+    assert (found["mine"]["rules"], found["mine"]["mode"]) == (1, "enforce")
+    accepted, refused = found["mine"]["conditions"][0], found["other"]["conditions"][0]
+    assert (accepted["status"], accepted["observedGeneration"]) == ("True", 1)
+    assert (refused["status"], refused["reason"]) == ("False", "Refused")
+    message = f"spec.rules[0].heal[0].evict: the action evict is not granted in {cluster.namespace}"
+    assert message in refused["message"]

@@ -12,7 +12,7 @@ from healer.lab import Lab
 from healer.lab.objects import Object
 from tests.integration.conftest import Run
 from tests.integration.world import LAB_TOKEN, NAMESPACE, evictions, patch, rule, ruleset, serve
-from tests.support.healer import alert
+from tests.support.healer import alert, verb
 from tests.support.processes import PATIENCE
 
 PATH = f"/apis/healer.dev/v1alpha1/namespaces/{NAMESPACE}/rulesets"
@@ -175,3 +175,30 @@ async def test_those_of_a_namespace_are_told_on_them_and_the_leader_alone_writes
     assert len(writes) == 2, "one for each generation"
     same = "healer_rules_hash"
     assert (await first.metrics())[same] == (await second.metrics())[same]
+
+
+async def test_while_the_watch_fails_the_known_rules_stay(defined: Lab, run: Run) -> None:
+    lab = defined
+    sick, *_ = await serve(lab)
+    await lab.apply(tenants(on("Mine")))
+    healer = await run(FILES, **ON)
+    await accepted(lab, "True")
+    for code in (500, 403):
+        lab.faults.answer(code, resource="rulesets", times=None)
+    lab.faults.cut_watch(resource="rulesets")
+    await healer.says("watch failed", kind="RuleSet")
+    await healer.post(alert("Mine", pod=sick))
+    await healer.says("incident verifying", rule=f"{NAMESPACE}/mine/any")
+    assert not healer.find("rules in force", rules=1), "the tenant's rule was there from the start"
+
+
+async def test_a_grant_that_names_what_there_is_not_is_an_error_at_the_start(
+    settings: dict[str, str | Path], rules_folder: Path, tmp_path: Path
+) -> None:
+    (rules_folder / "0.yaml").write_text(FILES, "utf-8")
+    grants = json.dumps({"*": {"actions": ["evikt"], "notify": ["ml-oncall"]}})
+    more = settings | {"HEALER_RULESETS__ENABLED": "true", "HEALER_RULESETS__GRANTS": grants}
+    code, said = await verb("run", "--rules", rules_folder, home=tmp_path, **more)
+    assert code == 2
+    assert "HEALER_RULESETS__GRANTS: '*' is granted the action evikt, which there is not; did you mean evict?" in said
+    assert "'*' is granted the address ml-oncall, which is none" in said
