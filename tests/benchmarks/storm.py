@@ -6,7 +6,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,14 +49,17 @@ class _Run:
 def storm(cores: Cores, runs: int) -> list[Figure]:
     """Each run has a daemon, and a cluster, of its own."""
     seen = [_measured(cores) for _ in range(runs)]
+    recorded = [_measured(cores, record=True) for _ in range(runs)]
 
-    def each(name: str) -> tuple[float, ...]:
-        return tuple(float(getattr(run, name)) for run in seen)
+    def each(name: str, runs: Sequence[_Run] = seen) -> tuple[float, ...]:
+        return tuple(float(getattr(run, name)) for run in runs)
 
     return [
         Figure(f"{PODS:,} alerts on one workload, one POST: answered after", "ms", each("answered"), ("<", 1000)),
         Figure("longest hold of the loop meanwhile and after", "ms", each("hold"), ("<", 50)),
         Figure("CPU that they took, meanwhile and after", "ms", each("cpu")),
+        Figure("the same with `healer run --record`", "ms", each("cpu", recorded)),
+        Figure("longest hold of the loop with it", "ms", each("hold", recorded), ("<", 50)),
         Figure(f"{NOBODYS:,} alerts that no rule is about, {AT_ONCE:,} a POST: answered after", "ms", each("nobodys")),
         Figure("longest hold of the loop meanwhile and after", "ms", each("nobodys_hold"), ("<", 50)),
         Figure("memory grown by them", "MB", each("grown"), ("<", 50)),
@@ -66,9 +69,14 @@ def storm(cores: Cores, runs: int) -> list[Figure]:
     ]
 
 
-def _measured(cores: Cores) -> _Run:
+def _measured(cores: Cores, *, record: bool = False) -> _Run:
+    with tempfile.TemporaryDirectory() as folder:
+        return _run(cores, _LIMITS | ({"HEALER_RECORD__FOLDER": folder} if record else {}))
+
+
+def _run(cores: Cores, settings: Mapping[str, str]) -> _Run:
     run = _Run()
-    with _lab(cores) as (api, names), healer(cores, api, main=STAMPED, settings=_LIMITS) as daemon, pinned(cores.load):
+    with _lab(cores) as (api, names), healer(cores, api, main=STAMPED, settings=settings) as daemon, pinned(cores.load):
         stamp(daemon, 2.0)
         before = daemon.child.memory()
         waited, since = daemon.child.waited(), time.monotonic()

@@ -172,7 +172,7 @@ class Player:
 
     def _start(self, state: _StateRead) -> None:
         """As the daemon does when it begins to lead: with the incidents of the record, then with those of the replay itself."""
-        head, goes_on = state.head, self._driver is not None
+        head, driver_before = state.head, self._driver
         self._ended, self._unfed, self._under_way = False, [], []
         settings = self._settings or settings_of(head)
         world = World("", head.at)
@@ -180,7 +180,7 @@ class Player:
             world.view.put(obj)
         driver = self._driver = Driver(self._rules, world, settings=settings, tuning=tuning_of(settings, head.home))
         driver.watchers.append(self._came)
-        read = self._journal.incidents() if goes_on else state.incidents
+        read = self._remembered(state.incidents, driver_before.now) if driver_before is not None else state.incidents
         believed = list(driver.engine.sift(read, world.view, head.at).believed)
         for incident in believed:
             self._journal.note(incident)
@@ -192,6 +192,19 @@ class Player:
         if head.why != "started":  # else the record itself says when all was known
             driver.together()
             driver.tick()
+
+    def _remembered(self, recorded: list[Incident], ended: float) -> list[Incident]:
+        """The replay's own incidents after a restart. A killed daemon has not written its last lines: the record's journal knows
+        better how those went on that both have, and what has opened since `ended`."""
+        found = {incident.id: incident for incident in self._journal.incidents()}
+        for incident in recorded:
+            rule = self._rules.get(incident.rule)
+            if rule is None or rule.digest != incident.ruled or incident.id in self._assumed:
+                continue
+            if incident.id in found or incident.opened_at > ended:
+                found[incident.id] = incident
+                self.story.changed(incident)
+        return sorted(found.values(), key=lambda incident: incident.opened_at)
 
     def _reread(self, state: _StateRead, driver: Driver) -> None:
         """After a gap: what has changed meanwhile, as after a relist."""
