@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
-from rich.table import Column, Table
+from rich.table import Table
 
 from healer.cluster.api import Api
 from healer.daemon import Daemon, RuleFiles, Watchers
@@ -20,7 +20,7 @@ from healer.demo.cluster import LLM, NAMESPACE, REPLICAS, STABLE, llm, ready_pod
 from healer.demo.engines import ADDRESSES, Engines
 from healer.demo.prometheus import StandIn
 from healer.demo.scenario import Stage, hang, play, trial
-from healer.demo.timeline import Timeline
+from healer.demo.timeline import Timeline, short
 from healer.demo.traffic import Traffic
 from healer.engine.tuning import EngineSettings
 from healer.lab import Lab
@@ -85,9 +85,11 @@ async def show(rules: Sequence[Path], definition: str, svg: Path | None, *, keep
 
 def _preface(cluster: str, rules: Sequence[Path]) -> Iterator[str]:
     yield f"A cluster in this process serves the Kubernetes API at {cluster}: {REPLICAS} replicas of {STABLE}."
-    read = " and ".join(map(str, rules))
+    here = Path.cwd()
+    read = ", ".join(str(path.relative_to(here) if path.is_relative_to(here) else path) for path in rules)
     yield f"The real daemon connects to it, with the rules in {read}: {SPEED} times as fast as in production."
     yield "Alerts and requests to the models are simulated; a stand-in for Prometheus counts the requests."
+    yield "A line: when, who (lab: what befalls the cluster; else what healer sees, decides and does), the rule, what happened."
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,15 +214,19 @@ def _healed(incident: Incident) -> bool:
 
 
 def _summary(incidents: list[Incident], gone: list[Decision], left_alone: list[str]) -> Table:
-    table = Table(Column("incident", overflow="fold"), "steps", "outcome", "took", title=f"What healer did in {NAMESPACE}")
+    """It fits a terminal of 80 columns: a name that wraps in a table cannot be copied."""
+    table = Table(
+        "rule", "on", "steps", "outcome", "took", title=f"What healer did in {NAMESPACE}", box=None, padding=(0, 2, 0, 0)
+    )
     for incident in incidents:
         healed = _healed(incident)
         steps = ", ".join(incident.steps[: incident.step + 1])
         took = f"{incident.ended_at - incident.opened_at:.1f} s" if healed and incident.ended_at else "-"
         outcome = "[green]healed[/]" if healed else f"[red]{incident.state}[/]"
-        table.add_row(incident.id, steps, outcome, took)
+        table.add_row(incident.rule.rpartition("/")[2], incident.workload.name, steps, outcome, took)
     for decision in gone:
-        table.add_row(f"(none: {decision.rule.rpartition('/')[2]})", "none", "[green]already gone[/]", "-")
+        name = short(decision.target.name)
+        table.add_row(decision.rule.rpartition("/")[2], name, "none", "[green]already gone[/]", "-")
     for pod in left_alone:
-        table.add_row(f"(none: {pod} is saturated)", "none", "[green]left alone[/]", "-")
+        table.add_row("(none)", short(pod), "none", "[green]left alone[/]", "-")
     return table

@@ -26,6 +26,7 @@ _STYLES = {
     "healed": "bold green",
     "human": "bold red",
     "ignore": "dim",
+    "closed": "dim",
 }
 _STATES = {
     State.OPEN: "signal",
@@ -33,10 +34,16 @@ _STATES = {
     State.VERIFYING: "verify",
     State.HEALED: "healed",
     State.ESCALATED: "human",
-    State.CLOSED: "ignore",
+    State.CLOSED: "closed",
 }
 _POD = re.compile(r"\b([a-z0-9-]+?)-[a-z0-9]{8,10}-([a-z0-9]{5})\b")
+"""The name of a Deployment's pod. The hash of its template says nothing to people."""
 _WIDTH = 170
+
+
+def short(text: str) -> str:
+    """A text in which names of pods are short."""
+    return _POD.sub(r"\1-…\2", text)
 
 
 def _line(cells: Sequence[Text]) -> Table:
@@ -59,6 +66,7 @@ class Timeline:
         self._record = Console(record=True, file=io.StringIO(), width=_WIDTH, highlight=False, force_terminal=True)
         self._progress: dict[str, HistoryProgress] = {}
         self._pending: set[tuple[str, str]] = set()
+        self._gone: set[tuple[str, str]] = set()
         self._incidents: dict[str, Incident] = {}
         self._changed = asyncio.Event()
 
@@ -68,7 +76,7 @@ class Timeline:
             Text(f"{time.monotonic() - self._began:6.1f} s  ", "dim"),
             Text(f"{who:<7}", _STYLES[who]),
             Text(f"{rule:<15}", "dim"),
-            Text(_POD.sub(r"\1-…\2", text)),
+            Text(short(text)),
         )
         self._screen.print(Text.assemble(*cells), soft_wrap=True)
         self._record.print(_line(cells))
@@ -100,7 +108,8 @@ class Timeline:
             case Verb.PEND if (rule, decision.target.uid) not in self._pending:
                 self._pending.add((rule, decision.target.uid))
                 self.say("signal", f"{decision.target}: {decision.reason.text}", rule)
-            case Verb.IGNORE if decision.reason.code == "TargetGone":
+            case Verb.IGNORE if decision.reason.code == "TargetGone" and (rule, decision.target.name) not in self._gone:
+                self._gone.add((rule, decision.target.name))  # rules of several packs have the name
                 self.say("ignore", decision.reason.text, rule)
             case Verb.JUDGE:
                 self.say("judge", f"{decision.reason.code.upper()}: {decision.reason.text}", rule)

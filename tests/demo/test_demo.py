@@ -89,7 +89,9 @@ def test_it_heals_and_ignores_the_environment_of_an_operator(tmp_path: Path) -> 
     (saturated,) = re.findall(r"pod (\S+) is saturated: its KV cache", done.stdout)
     assert re.findall(r"pod/(llm-\S+) is evicted", done.stdout) == [hung], "the engine that hangs, and no other"
     assert saturated != hung
-    assert "left alone" in done.stdout
+    table = done.stdout.partition("What healer did")[2]
+    assert re.search(rf"^\(none\) +{saturated} +none +left alone", table, re.MULTILINE), "a name is whole at 80 columns"
+    assert re.search(r"^failing +tensorflow-serving-v1-…\w{5} +none +already gone", table, re.MULTILINE)
     assert "\x1b[" not in done.stdout
     assert picture.read_text().startswith("<svg")
 
