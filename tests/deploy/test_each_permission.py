@@ -23,27 +23,10 @@ from healer.journal.base import JournalError
 from healer.lab import Lab
 from healer.model.action import Permission
 from healer.operate.objects import OperateError
-from tests.deploy.deeds import (
-    ALWAYS,
-    AUDIENCE,
-    CONTROLS,
-    EVICTIONS,
-    JUDGE,
-    PACKS,
-    PEOPLE,
-    PIN,
-    POLL,
-    READ_NODE,
-    REVIEW,
-    ROOT,
-    SHIFTS,
-    TOKEN,
-    WATCH_NODES,
-    WATCH_RULESETS,
-    WATCHES,
-    Deed,
-    trial,
-)
+from tests.deploy.deeds.acting import EVICTIONS, PACKS, PIN, READ_NODE, SHIFTS
+from tests.deploy.deeds.always import ALWAYS, AUDIENCE, JUDGE, POLL, REVIEW, TOKEN, WATCH_NODES, WATCH_RULESETS, WATCHES
+from tests.deploy.deeds.people import CONTROLS, PEOPLE, ROOT
+from tests.deploy.deeds.trials import Deed, trial
 from tests.support.kustomize import built
 from tests.support.processes import PATIENCE
 from tests.support.rbac import Authorizer

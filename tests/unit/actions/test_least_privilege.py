@@ -27,10 +27,10 @@ from tests.integration.world import rule, ruleset
 from tests.unit.actions.conftest import NAME, NAMESPACE, Bench
 from tests.unit.actions.rollouts import GOOD, roll_back, ship
 from tests.unit.actions.test_collect import incident
-from tests.unit.actions.test_pin_model_version import MAP, standing
 from tests.unit.actions.test_quarantine import NEWER, OLDER
 from tests.unit.actions.test_shift_traffic import STABLE, a_route
 from tests.unit.actions.test_shift_traffic import params as route_params
+from tests.unit.actions.versions import MAP, standing
 from tests.unit.routes.conftest import gateway, slice_of
 
 __all__ = ["incident"]
