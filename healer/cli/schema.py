@@ -17,6 +17,7 @@ class Described(StrEnum):
     """What has a schema."""
 
     RULES = "rules"
+    TEST = "test"
     SCENARIO = "scenario"
     EXPLANATION = "explanation"
 
@@ -26,17 +27,21 @@ def schema_verb(
     of: Annotated[
         Described,
         typer.Argument(
-            metavar="[rules|scenario|explanation]",
-            help="Rule files, the scenarios of `healer simulate`, or what `healer explain -o json` prints.",
+            metavar="[rules|test|scenario|explanation]",
+            help="Rule files, their tests, the scenarios of `healer simulate`, or what `healer explain -o json` prints.",
         ),
     ] = Described.RULES,
 ) -> None:
-    """Print the JSON Schema of rule files or scenarios, by which editors complete and check them, or that of an explanation.
+    """Print the JSON Schema of rule files, tests or scenarios, for editors that complete and check, or of an explanation.
 
     `healer check` checks more of a rule file: conditions, PromQL, and whether the parts of a rule fit together.
     """
     if of is Described.RULES:
         typer.echo(written(vocabulary()))
+    elif of is Described.TEST:
+        from healer.rehearsal.testing.schema import RuleTest
+
+        typer.echo(written(vocabulary(), RuleTest))
     elif of is Described.SCENARIO:
         from healer.rehearsal.simulate.scenario import Scenario  # the other verbs do not need the lab
 

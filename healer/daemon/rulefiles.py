@@ -117,7 +117,12 @@ def _rulebook(texts: Mapping[str, str], known: Vocabulary, tenant_of: TenantOf =
 
 
 def _is_yaml(path: Path) -> bool:
-    return path.suffix in (".yaml", ".yml") and not path.name.startswith(".")
+    return path.suffix in (".yaml", ".yml") and not path.name.startswith(".") and not is_test(path)
+
+
+def is_test(path: Path) -> bool:
+    """Whether a file has tests of rules, by its name: they lie beside the rules, and only `healer test` reads them."""
+    return path.name.endswith((".test.yaml", ".test.yml")) and not path.name.startswith(".")
 
 
 def _in_folder(folder: Path) -> list[Path]:

@@ -152,10 +152,12 @@ class World:
         """Its controller counts the pods anew; these fields of its status are as given all the same."""
         self.put(self._counted(kept, kept.obj, status))
 
-    def budget(self, name: str, selector: Mapping[str, str], namespace: str = "") -> None:
-        """A PodDisruptionBudget over the pods with these labels."""
+    def budget(self, name: str, selector: Mapping[str, str], namespace: str = "") -> str:
+        """A PodDisruptionBudget over the pods with these labels; returns its uid."""
         space = namespace or self.namespace
-        self.put(PodDisruptionBudget(Meta(name, f"pdb-{space}/{name}", space), BudgetSpec(LabelSelector(dict(selector)))))
+        uid = f"pdb-{space}/{name}"
+        self.put(PodDisruptionBudget(Meta(name, uid, space), BudgetSpec(LabelSelector(dict(selector)))))
+        return uid
 
     # pods
 
@@ -176,8 +178,8 @@ class World:
         controller = pod.metadata.controller
         return None if controller is None else self._keeper.get(controller.uid)
 
-    def add_pod(self, kept: Kept, name: str = "", *, ready: bool = True, node: str = "") -> str:
-        """A further pod of a workload; returns its name."""
+    def add_pod(self, kept: Kept, name: str = "", *, ready: bool = True, node: str = "", status: PodStatus | None = None) -> str:
+        """A further pod of a workload, which runs and is ready or not, or has that status; returns its name."""
         self._born += 1
         kept.born += 1
         meta = Meta(
@@ -189,7 +191,7 @@ class World:
             owner_references=(kept.maker,),
         )
         place = node or kept.nodes[(kept.born - 1) % len(kept.nodes)]
-        self.put(Pod(meta, PodSpec(place), status_of(self.now, ready=ready)))
+        self.put(Pod(meta, PodSpec(place), status or status_of(self.now, ready=ready)))
         return self._named(meta)
 
     def show(self, name: str, status: PodStatus) -> None:

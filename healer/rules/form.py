@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Strict
+from pydantic import AllowInfNan, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, Strict
 from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import AfterValidator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -110,3 +110,15 @@ class Model(BaseModel):
         validate_by_alias=True,
         use_attribute_docstrings=True,
     )
+
+
+class OneOrMore:
+    """Marks a list that may be written as its only entry, for code that walks the models."""
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1), Listed, OneOrMore()]
+"""A name, or a list of names."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from healer.model.duration import InSeconds
-from healer.rules.form import InPercent, OneOf
+from healer.rules.form import InPercent, OneOf, OneOrMore
 from healer.rules.named_workload import KEY, NamesWorkload
 from healer.rules.portion import InReplicas
 from healer.rules.probe import InShares
@@ -102,6 +102,8 @@ class _Writer:
             if isinstance(mark, KnownNames):
                 return {"type": "string", "enum": sorted({*mark.of(self._known)})}
         schema = self._plain(annotation, metadata)
+        if any(isinstance(mark, OneOrMore) for mark in marks):
+            return {"anyOf": [schema["items"], schema]}
         return schema | dict(_bounds(marks, schema.get("type", "")))
 
     def _plain(self, annotation: Any, metadata: list[Any]) -> Schema:

@@ -38,7 +38,7 @@ def worded(
     """The problems of pydantic's errors. `around` is the path that their locations are relative to; `root` the model of the
     whole document."""
     for error in errors:
-        path = _as_written((*around, *error["loc"]), error["type"], document, known)
+        path = _as_written((*around, *error["loc"]), error["type"], document, known, root)
         context = error.get("ctx", {})
         at_key = path[-1:] == ("[key]",)
         if at_key:
@@ -108,8 +108,11 @@ def _keys_of(model: type[BaseModel], known: Vocabulary) -> list[str]:
     return [key for some in keys for key in some]
 
 
-def _as_written(path: Path, kind: str, document: Document, known: Vocabulary) -> Path:
+def _as_written(path: Path, kind: str, document: Document, known: Vocabulary, root: type[Model]) -> Path:
     """The path of an error of that kind, with the word that the file has in place of the field that holds a workload."""
+    holder = _model_at(path[: path.index(KEY)], root) if KEY in path else None
+    if holder is None or not issubclass(holder, NamesWorkload):
+        return path
     if path[-2:] == (KEY, "name"):
         path = path[:-1]
     elif path[-1:] != (KEY,) or kind != "missing":

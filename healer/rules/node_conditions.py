@@ -44,14 +44,14 @@ def node_finding(node: Node, name: str) -> Finding | None:
             if taint.key == key:
                 return Finding(f"node/{node.metadata.name} has the taint {key}:{taint.effect}", key)
         return None
-    kind, statuses = _meant(name)
+    kind, statuses = meant(name)
     for condition in node.status.conditions:
         if condition.type == kind and condition.status in statuses:
             return Finding(_said(node, condition), f"{epoch(condition.last_transition_time)}")
     return None
 
 
-def _meant(name: str) -> tuple[str, tuple[str, ...]]:
+def meant(name: str) -> tuple[str, tuple[str, ...]]:
     """The type of the condition, and the statuses in which it is bad. Unknown is bad only of Ready, or where a rule says so."""
     if name == _NOT_READY:
         return _READY, ("False", "Unknown")

@@ -13,7 +13,7 @@ from healer.model.action import ActionSpec
 from healer.model.duration import InSeconds, say
 from healer.model.target import ActsOn
 from healer.rules.condition import variables
-from healer.rules.form import Model
+from healer.rules.form import Model, OneOrMore
 from healer.rules.named_workload import DEPLOYMENT, KEY, NamedWorkload, NamesWorkload
 from healer.rules.node_remediators import KUBERNETES, REMEDIATORS
 from healer.rules.pod_conditions import POD_CONDITIONS, PodConditionName
@@ -29,7 +29,7 @@ from healer.rules.xid import XIDS
 
 def tables(known: Vocabulary) -> dict[str, str]:
     """The tables by their names on the page: one for each place of a rule file, and those of what the registries know."""
-    by_model = {model.__name__: _keys(model) for _, model in models_by_path()}
+    by_model = {model.__name__: keys_of(model) for _, model in models_by_path()}
     return by_model | {
         "triggers": _triggers(),
         "variables": _variables(),
@@ -53,7 +53,8 @@ def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _keys(model: type[BaseModel]) -> str:
+def keys_of(model: type[BaseModel]) -> str:
+    """The keys of a model, as a table."""
     return _table(("key", "type", "default", "meaning"), _key_rows(model))
 
 
@@ -81,6 +82,8 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
         return "percentage or whole number"
     if annotation is NamedWorkload:
         return "text"
+    if any(isinstance(mark, OneOrMore) for mark in metadata):
+        return "text or list of text"
     if hasattr(annotation, "__metadata__"):
         return _type(annotation.__origin__, list(annotation.__metadata__))
     arguments = [argument for argument in get_args(annotation) if argument not in (type(None), ...)]
@@ -93,10 +96,12 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
     if get_origin(annotation) is tuple:
         return f"list of {_type(arguments[0], [])}"
     if get_origin(annotation) is not None and issubclass(_origin(annotation), Mapping):
-        return "mapping of text to text"
+        return (
+            "mapping of text to text" if arguments[-1] is str or hasattr(arguments[-1], "__metadata__") else "mapping of mappings"
+        )
     if arguments:
         return _type(arguments[0], [])
-    return {int: "whole number", str: "text", float: "number", bool: "true or false"}[annotation]
+    return {int: "whole number", str: "text", float: "number", bool: "true or false", Any: "any"}[annotation]
 
 
 def _origin(annotation: Any) -> type:

@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from healer.daemon.rulefiles import vocabulary
+from healer.rehearsal.testing.schema import RuleTest
 from healer.rules import reference
+from healer.rules.schema import models_by_path
 from tests.docs import chart, definition, house, manifests, metrics, roles, settings
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +22,7 @@ PARTS: Mapping[str, Callable[[], Mapping[str, str]]] = {
     "docs/architecture.md": lambda: {"imports": house.drawing(), "rooms": house.table()},
     "docs/manifests.md": manifests.tables,
     "docs/operating.md": lambda: {"metrics": metrics.table(metrics.declared())},
+    "docs/rule-tests.md": lambda: {model.__name__: reference.keys_of(model) for _, model in models_by_path(RuleTest)},
     "docs/rules.md": lambda: reference.tables(vocabulary()),
 }
 """Of a page the parts that stand between `<!-- made: NAME -->` and `<!-- end -->`, by their names."""

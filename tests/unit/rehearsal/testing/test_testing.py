@@ -1,0 +1,495 @@
+"""`healer test`: what happens is played as written, the first difference is found, and wrong files are told with their places."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from healer.actions.registry import ACTIONS
+from healer.cli import app
+from healer.daemon.rulefiles import RulesError, vocabulary
+from healer.rehearsal.testing.events.cluster import PodEvent
+from healer.rehearsal.testing.loading import load_tests
+from healer.rehearsal.testing.report import failure
+from healer.rehearsal.testing.running import CaseResult, play
+from healer.rules.pod_conditions import POD_CONDITIONS
+from healer.rules.workload_conditions import WORKLOAD_CONDITIONS
+
+Yaml = dict[str, Any]
+EVICT: list[Yaml] = [{"evict": {}, "verify": {"within": "10m", "stable": "1m"}}, {"page": {"channels": ["#night"]}}]
+CRASH: Yaml = {"pod": {"name": "serving-1", "shows": "CrashLoopBackOff"}}
+EVICTED: Yaml = {"action": "evict", "target": "serving-1", "rule": "crash", "step": 1, "at": "0s"}
+
+
+def rule(name: str = "crash", **more: Any) -> Yaml:
+    return {
+        "name": name,
+        "when": {"pod": ["CrashLoopBackOff"]},
+        "heal": EVICT,
+        "mode": "enforce",
+        "notify": ["#ml"],
+    } | more
+
+
+def write(folder: Path, rules: list[Yaml], *tests: Yaml, **whole: Any) -> Path:
+    """A file of rules, and a file of tests beside it; returns the latter."""
+    version = {"apiVersion": "healer.dev/v1alpha1"}
+    spec = {"scope": {"namespaces": ["production"]}, "rules": rules}
+    ruleset = version | {"kind": "RuleSet", "metadata": {"name": "mine"}, "spec": spec}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(ruleset, sort_keys=False))
+    file = folder / "mine.test.yaml"
+    document = version | {"kind": "RuleTest", **whole, "tests": list(tests)}
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+    return file
+
+
+Played = Callable[..., CaseResult]
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> Played:
+    """Plays one test of these rules: its keys are those of a test in a file."""
+
+    def run(rules: list[Yaml], **case: Any) -> CaseResult:
+        case = {"name": "it", "events": [CRASH], "expect": [{}]} | case
+        loaded = load_tests(write(tmp_path, rules, case), vocabulary())
+        return play(loaded.tests[0])
+
+    return run
+
+
+def why(result: CaseResult) -> str:
+    return "\n".join(line.text for line in failure(result))
+
+
+def passes(result: CaseResult) -> None:
+    assert result.passed, why(result)
+
+
+# what happens
+
+
+@pytest.mark.parametrize("condition", POD_CONDITIONS)
+def test_each_condition_of_pods_can_be_shown_and_the_source_reads_it_off_the_pod(played: Played, condition: str) -> None:
+    rules = [rule(when={"pod": [condition]}, heal=[{"page": {}}])]
+    passes(
+        played(
+            rules,
+            events=[{"at": "10s", "pod": {"name": "serving-1", "shows": condition}}],
+            lasts="1h",
+            expect=[{"at": "9s", "acts": []}, {"acts": [{"action": "page", "target": "serving"}]}],
+        )
+    )
+
+
+@pytest.mark.parametrize("condition", WORKLOAD_CONDITIONS)
+def test_each_condition_of_workloads_can_be_shown_and_ends(played: Played, condition: str) -> None:
+    rules = [rule(when={"workload": [condition]}, heal=[{"page": {}}])]
+    passes(
+        played(
+            rules,
+            events=[
+                {"at": "1m", "workload": {"name": "serving", "shows": condition}},
+                {"at": "2m", "workload": {"name": "serving", "shows": "Well"}},
+            ],
+            lasts="1h",
+            expect=[{"at": "30s", "incidents": []}, {"incidents": [{"rule": "crash", "state": "closed"}]}],
+        )
+    )
+
+
+TRIGGERED: dict[str, tuple[Yaml, Yaml, Yaml]] = {
+    "alert": (
+        {"alert": ["Slow"], "if": "alert.labels['team'] == 'ml'"},
+        {"alert": {"name": "Slow", "pod": "serving-2", "labels": {"team": "ml"}}},
+        {"alert": {"name": "Slow", "pod": "serving-2", "labels": {"team": "ml"}, "resolved": True}},
+    ),
+    "event": (
+        {"event": {"reasons": ["FailedMount"]}, "count": {"atLeast": 3, "within": "10m"}},
+        {"event": {"reason": "FailedMount", "pod": "serving-2", "times": 3}},
+        {"pod": {"name": "serving-2", "shows": "Gone"}},
+    ),
+    "node": (
+        {"node": ["XIDErrors"]},
+        {"node": {"name": "node-2", "shows": "XIDErrors"}},
+        {"node": {"name": "node-2", "shows": "XIDErrors", "ends": True}},
+    ),
+    "taint": (
+        {"node": ["taint:broken"]},
+        {"node": {"name": "node-2", "shows": "taint:broken"}},
+        {"node": {"name": "node-2", "shows": "taint:broken", "ends": True}},
+    ),
+    "query": (
+        {"query": {"expr": "x", "above": 1}},
+        {"query": {"rule": "crash", "pod": "serving-2"}},
+        {"query": {"rule": "crash", "pod": "serving-2", "shows": "Well"}},
+    ),
+    "model": (
+        {"model": {"name": "m", "conditions": ["ModelNotAvailable"]}},
+        {"model": {"rule": "mine/crash", "pod": "serving-2", "shows": "ModelNotAvailable"}},
+        {"model": {"rule": "mine/crash", "pod": "serving-2", "shows": "Well"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("trigger", TRIGGERED)
+def test_each_source_can_begin_and_end(played: Played, trigger: str) -> None:
+    when, begins, ends = TRIGGERED[trigger]
+    heal = [{"page": {}, "verify": {"within": "5m", "stable": "1m"}}]
+    passes(
+        played(
+            [rule(when=when, heal=heal)],
+            events=[{"at": "1m", **begins}, {"at": "5m", **ends}],
+            expect=[
+                {"at": "59s", "incidents": []},
+                {"at": "4m", "acts": [{"action": "page"}], "incidents": [{"rule": "crash", "state": "verifying"}]},
+                {"incidents": [{"rule": "crash", "state": "closed"}]},
+            ],
+        )
+    )
+
+
+def test_a_sick_pod_is_replaced_by_one_that_is_well_or_as_sick_as_it_was(played: Played) -> None:
+    healed = {"acts": [EVICTED], "incidents": [{"rule": "crash", "state": "closed"}], "told": ["#ml"]}
+    passes(played([rule()], expect=[healed]))
+    paged = {"action": "page", "target": "serving", "step": 2}
+    sick = {"acts": [EVICTED, paged], "incidents": [{"rule": "crash", "state": "escalated"}], "told": ["#night", "#ml"]}
+    again = {"action": "evict", "helps": False}
+    result = played([rule(limits={"budget": {"actions": 1, "per": "1h"}})], after=[again], expect=[sick])
+    passes(result)
+
+
+def test_an_action_ends_as_the_test_says_for_as_many_attempts_as_it_says(played: Played) -> None:
+    no = {"action": "evict", "outcome": "deferred", "reason": "BudgetRefused"}
+    refused = {"decisions": [{"reason": "BudgetRefused", "rule": "crash"}]}
+    passes(played([rule()], after=[no | {"attempts": 1}], expect=[refused | {"acts": [EVICTED, EVICTED | {"at": "16s"}]}]))
+    result = played([rule()], after=[no], expect=[refused | {"incidents": [{"rule": "crash", "state": "escalated"}]}])
+    assert sum(entry.kind == "acts" for entry in result.timeline) > 3
+    assert not any(" terminating" in entry.text for entry in result.timeline)
+
+
+@pytest.mark.parametrize(("floor", "acts"), [(2, True), (3, False)])
+def test_a_budget_of_the_cluster_refuses_an_eviction_below_its_floor(played: Played, floor: int, acts: bool) -> None:
+    """Of three pods one is sick, and two are ready whether it is taken or not."""
+    cluster = {"budgets": [{"name": "b", "labels": {"app": "serving"}, "minAvailable": floor}]}
+    result = played([rule()], cluster=cluster, lasts="5m", expect=[{"decisions": [{"reason": "BudgetRefused"}]}])
+    assert result.passed is not acts
+
+
+ALARM: Yaml = {"alert": {"name": "X", "workload": "serving"}}
+SICK: Yaml = {"alert": {"name": "X", "pod": "serving-1"}}
+ON_ALERT: Yaml = {"alert": ["X"]}
+CANARY: Yaml = {
+    "canary": {
+        "route": {"kind": "Ingress", "name": "r"},
+        "stable": {"deployment": "stable"},
+        "canary": {"deployment": "serving"},
+        "measures": [{"name": "errors", "total": 'a{pod=~"{{ pods }}"}', "bad": 'b{pod=~"{{ pods }}"}'}],
+    }
+}
+PINNED: Yaml = {"model": {"name": "m", "conditions": ["ModelVersionFailed"]}}
+FAILS: Yaml = {"model": {"rule": "crash", "pod": "serving-1", "shows": "ModelVersionFailed"}}
+ACTING: dict[str, tuple[Yaml, Yaml, Yaml, bool]] = {
+    "collect": ({}, ON_ALERT, ALARM, False),
+    "cordon": ({}, ON_ALERT, SICK, False),
+    "evict": ({}, ON_ALERT, SICK, True),
+    "job": ({"template": "mend"}, ON_ALERT, ALARM, True),
+    "page": ({}, ON_ALERT, ALARM, False),
+    "pinModelVersion": ({"configMap": "c", "model": "m", "label": "stable"}, PINNED, FAILS, True),
+    "quarantine": ({}, ON_ALERT, SICK, True),
+    "restart": ({}, ON_ALERT, SICK, True),
+    "rollback": ({}, ON_ALERT, ALARM, True),
+    "rolloutRestart": ({}, ON_ALERT, ALARM, True),
+    "scale": ({"max": 9}, ON_ALERT, ALARM, True),
+    "shiftTraffic": ({"to": 0}, CANARY, {"canary": {"rule": "crash", "verdict": "bad"}}, True),
+    "silence": ({}, ON_ALERT, ALARM, False),
+}
+"""By action: its parameters, what its rule looks for, what happens, and whether the action ends that."""
+
+
+def test_each_action_is_tried() -> None:
+    assert sorted(ACTING) == sorted(ACTIONS)
+
+
+@pytest.mark.parametrize("helps", [True, False])
+@pytest.mark.parametrize("action", ACTING)
+def test_what_follows_an_action_ends_what_was_wrong_or_does_not(played: Played, action: str, helps: bool) -> None:
+    params, when, happens, cures = ACTING[action]
+    cluster = {
+        "workloads": [{"name": "serving"}, {"name": "stable"}],
+        "nodes": [{"name": f"node-{number}"} for number in (1, 2, 3)],
+    }
+    result = played(
+        [rule(when=when, heal=[{action: params, "verify": {"within": "10m", "stable": "1m"}}])],
+        cluster=cluster,
+        settings={"limits": {"cordon": True}, "alerts": {"url": "http://alertmanager:9093"}},
+        after=[{"action": action, "helps": helps, "takes": "4m"}],
+        events=[{"at": "1m", **happens}],
+        expect=[{"acts": [{"action": action, "at": "1m"}]}],
+    )
+    passes(result)
+    healed = any(entry.kind == "healed" for entry in result.timeline)
+    assert healed is (helps and cures), why(result)
+
+
+def test_people_approve_pause_and_resume(played: Played) -> None:
+    asks = rule(mode="approve")
+    told = {"decisions": [{"reason": "NeedsApproval", "verb": "defer"}], "acts": []}
+    events = [CRASH, {"at": "10m", "approve": {"by": "eve", "rule": "crash"}}]
+    passes(played([asks], events=events, expect=[{"at": "9m"} | told, {"acts": [EVICTED | {"at": "10m"}]}]))
+    for place in ({"workload": "serving"}, {"pod": "serving-1"}, {"namespace": "production"}, {"everywhere": True}):
+        events = [{"pause": place}, CRASH, {"at": "20m", "resume": place}]
+        held = {"at": "19m", "acts": [], "decisions": [{"reason": "Paused"}]}
+        passes(played([rule()], events=events, expect=[held, {"acts": [{"action": "evict", "target": "serving-1"}]}]))
+    for_a_while = [{"pause": {"workload": "serving", "lasts": "10m"}}, CRASH]
+    passes(played([rule()], events=for_a_while, expect=[{"at": "9m", "acts": []}, {"acts": [{"action": "evict"}]}]))
+
+
+def test_a_rollout_holds_evictions_until_it_is_over(played: Played) -> None:
+    events = [
+        {"rollout": {"workload": "serving", "takes": "6m"}},
+        {"at": "1m", "pod": {"name": "serving-3", "shows": "NotReady"}},
+    ]
+    rules = [rule(when={"pod": ["NotReady"]})]
+    held = {"decisions": [{"reason": "RolloutInProgress", "rule": "crash"}], "acts": []}
+    passes(played(rules, events=events, expect=[{"at": "3m", **held}]))
+    halts = [{"rollout": {"workload": "serving", "halts": True}}, CRASH]
+    passes(played([rule()], events=halts, lasts="20m", expect=[held]))
+
+
+def test_the_mode_and_the_settings_of_a_test_hold(played: Played) -> None:
+    observed = {"acts": [], "wouldAct": [{"action": "evict", "target": "serving-1"}]}
+    passes(played([rule(mode="observe")], expect=[observed]))
+    passes(played([rule(mode="observe")], mode="enforce", expect=[{"acts": [EVICTED], "wouldAct": []}]))
+    twice = [CRASH, {"at": "1h", "pod": {"name": "serving-2", "shows": "CrashLoopBackOff"}}]
+    settings = {"limits": {"budget_workload": 1, "budget_per": "10h"}}
+    passes(played([rule()], events=twice, settings=settings, lasts="70m", expect=[{"acts": [EVICTED]}]))
+    assert not played([rule()], events=twice, lasts="70m", expect=[{"acts": [EVICTED]}]).passed
+
+
+# the first difference
+
+
+PASSING: Yaml = {
+    "acts": [EVICTED],
+    "decisions": [{"reason": "Allowed", "rule": "crash", "verb": "allow", "target": "serving-1"}, {"reason": "Healed"}],
+    "incidents": [{"rule": "crash", "state": "closed", "workload": "serving", "reason": "CooledDown"}],
+    "told": ["#ml"],
+}
+MUTATED: dict[str, tuple[Yaml, str]] = {
+    "another action": ({"acts": [EVICTED | {"action": "page"}]}, "action is evict, not page"),
+    "another target": ({"acts": [EVICTED | {"target": "serving-2"}]}, "target is serving-1, not serving-2"),
+    "another rule": ({"acts": [EVICTED | {"rule": "other"}]}, "rule is mine/crash, not mine/other"),
+    "another step": ({"acts": [EVICTED | {"step": 2}]}, "step is 1, not 2"),
+    "another time": ({"acts": [EVICTED | {"at": "1m"}]}, "it is done at 0:00:00, not at 0:01:00"),
+    "one act less": ({"acts": []}, "evict pod/serving-1 is not expected"),
+    "one act more": ({"acts": [EVICTED, {"action": "page"}]}, "page is expected by 2:00:00, and was not done"),
+    "an act of an observer": ({"wouldAct": [{"action": "evict"}]}, "evict is expected by 2:00:00"),
+    "another reason": ({"decisions": [{"reason": "Storm"}]}, "a decision by Storm is expected by 2:00:00; the reasons were"),
+    "another order": ({"decisions": [{"reason": "Healed"}, {"reason": "Allowed"}]}, "decisions[1]: a decision by Allowed"),
+    "another verb": ({"decisions": [{"reason": "Allowed", "verb": "refuse"}]}, "a decision by Allowed is expected"),
+    "a decision about another": ({"decisions": [{"reason": "Allowed", "target": "serving-2"}]}, "a decision by Allowed"),
+    "another state": ({"incidents": [{"rule": "crash", "state": "healed"}]}, "state is closed, not healed"),
+    "another workload": ({"incidents": [{"rule": "crash", "state": "closed", "workload": "x"}]}, "workload is serving, not x"),
+    "another last reason": ({"incidents": [{"rule": "crash", "state": "closed", "reason": "X"}]}, ", not X"),
+    "no incident": ({"incidents": []}, "one of mine/crash is not expected"),
+    "one incident more": (
+        {"incidents": [{"rule": "crash", "state": "closed"}, {"rule": "other", "state": "open"}]},
+        "one of other",
+    ),
+    "nobody told": ({"told": []}, "#ml is told, and is not expected"),
+    "somebody else told": ({"told": ["#ml", "#ops"]}, "#ops is not told by 2:00:00"),
+}
+OTHER = rule("other", when={"pod": ["OOMKilled"]})
+
+
+def test_what_is_as_expected_passes(played: Played) -> None:
+    passes(played([rule(), OTHER], expect=[PASSING]))
+
+
+@pytest.mark.parametrize("what", MUTATED)
+def test_each_expectation_that_is_not_so_fails_at_its_place(played: Played, what: str) -> None:
+    expected, said = MUTATED[what]
+    result = played([rule(), OTHER], expect=[expected])
+    assert result.difference is not None
+    assert said in result.difference.text
+    lines = Path(result.file).read_text().splitlines()
+    key = next(iter(expected))
+    assert int(result.expected.rpartition(":")[2]) >= next(n for n, line in enumerate(lines, 1) if f"{key}:" in line)
+
+
+def test_the_first_difference_is_marked_in_the_timeline_and_nothing_is_played_after_it(played: Played) -> None:
+    events = [CRASH, {"at": "1h", "pod": {"name": "serving-2", "shows": "CrashLoopBackOff"}}]
+    result = played([rule()], events=events, expect=[{"at": "30m", "acts": [EVICTED | {"target": "serving-3"}]}, {"acts": []}])
+    marked = [line for line in why(result).splitlines() if line.startswith("    >")]
+    assert [line.split()[1:] for line in marked] == [
+        ["0:00:00", "acts", "mine/crash:", "evict", "pod/serving-1", "(step", "1", "of", "2)"]
+    ]
+    assert max(entry.at for entry in result.timeline) <= 1800
+    missing = played([rule()], events=[], lasts="5m", expect=[{"acts": [EVICTED]}])
+    assert why(missing).splitlines()[-1].split()[:3] == [">", "0:05:00", "missing"]
+
+
+# the command
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["test", *map(str, arguments)])
+
+
+GOOD: Yaml = {"name": "it heals", "events": [CRASH], "expect": [{"acts": [EVICTED]}]}
+WRONG: Yaml = {"name": "it does nothing", "events": [CRASH], "expect": [{"acts": []}]}
+
+
+def test_exit_codes_say_how_it_ended(tmp_path: Path) -> None:
+    file = write(tmp_path, [rule()], GOOD)
+    assert run(tmp_path).exit_code == 0
+    assert run(file).stdout.splitlines() == ["1 tests: 1 passed, 0 failed"]
+    write(tmp_path, [rule()], GOOD, WRONG)
+    failed = run(tmp_path)
+    assert (failed.exit_code, failed.stdout.splitlines()[-1]) == (1, "2 tests: 1 passed, 1 failed")
+    assert run(tmp_path, "--run", "heals").exit_code == 0
+    assert run(tmp_path, "--run", "nonsense").exit_code == 2
+    assert run(tmp_path, "--run", "(").exit_code == 2
+    assert run(tmp_path / "nothing").exit_code == 2
+    assert "\x1b" not in failed.stdout
+
+
+def test_json_has_each_test_with_its_timeline_and_its_difference(tmp_path: Path) -> None:
+    found = json.loads(run(write(tmp_path, [rule()], GOOD, WRONG), "-o", "json").stdout)
+    assert (found["passed"], found["failed"], found["problems"]) == (1, 1, [])
+    good, wrong = found["tests"]
+    assert (good["difference"], wrong["difference"]["text"]) == (None, "acts: evict pod/serving-1 is not expected")
+    assert [line["text"] for line in wrong["timeline"] if line["differs"]] == ["mine/crash: evict pod/serving-1 (step 1 of 2)"]
+
+
+def test_junit_has_a_suite_for_each_file_and_counts_that_are_true(tmp_path: Path) -> None:
+    """The elements and attributes that Jenkins' and GitLab's readers want, in their places."""
+    lost = {"name": "no <such> pod \x07", "events": [{"pod": {"name": "x", "shows": "NotReady"}}], "expect": [{"acts": []}]}
+    write(tmp_path, [rule()], GOOD, WRONG, lost)
+    (tmp_path / "broken.test.yaml").write_text("kind: RuleTest\ntests: [")
+    out = tmp_path / "out.xml"
+    assert run(tmp_path, "--junit", out).exit_code == 2
+    root = ElementTree.fromstring(out.read_text("utf-8"))
+    assert root.tag == "testsuites"
+    suites = {Path(suite.attrib["name"]).name: suite for suite in root}
+    assert {name: (s.attrib["tests"], s.attrib["failures"], s.attrib["errors"]) for name, s in suites.items()} == {
+        "mine.test.yaml": ("3", "1", "1"),
+        "broken.test.yaml": ("1", "0", "1"),
+    }
+    for suite in root:
+        assert {case.tag for case in suite} == {"testcase"}
+        assert all({"name", "classname", "time"} <= case.attrib.keys() for case in suite)
+        assert sum(case.find("failure") is not None for case in suite) == int(suite.attrib["failures"])
+        assert sum(case.find("error") is not None for case in suite) == int(suite.attrib["errors"])
+    text = suites["mine.test.yaml"].find("testcase/failure")
+    assert text is not None
+    assert "> " in (text.text or "")
+    assert text.attrib["message"] == "acts: evict pod/serving-1 is not expected"
+    assert run(tmp_path, "--junit", tmp_path / "no" / "such").exit_code == 2
+
+
+def test_coverage_counts_rules_steps_and_guards(tmp_path: Path) -> None:
+    stormy = rule(onStorm={"page": {}})
+    file = write(tmp_path, [stormy, OTHER], GOOD)
+    lines = run(file, "--coverage").stdout.splitlines()
+    assert lines[0] == "coverage 28.6 %: 1 of 2 rules, 1 of 5 steps"
+    assert "    no test opens an incident of mine/other" in lines
+    untaken = [line for line in lines if "no test takes" in line]
+    assert untaken == [
+        f"    no test takes {each}"
+        for each in (
+            "mine/crash: step 2 (page)",
+            "mine/crash: onStorm (page)",
+            "mine/other: step 1 (evict)",
+            "mine/other: step 2 (page)",
+        )
+    ]
+    assert {line for line in lines if "holds back" in line} == {
+        f"    no test holds back mine/{name}" for name in ("crash", "other")
+    }
+    assert "not_paused" in lines[-2]
+    paused = GOOD | {"events": [{"pause": {"workload": "serving"}}, CRASH], "expect": [{"acts": []}]}
+    lines = run(write(tmp_path, [stormy, OTHER], GOOD, paused), "--coverage").stdout.splitlines()
+    assert "not_paused" not in lines[-2]
+    assert "    no test holds back mine/crash" not in lines
+    assert (run(file, "--fail-under", "28").exit_code, run(file, "--fail-under", "29").exit_code) == (0, 1)
+
+
+# wrong files
+
+
+WRONG_FILES: dict[str, tuple[str, str, str]] = {
+    "an unknown key": ("lasts: 1h", "last: 1h", "unknown key 'last'"),
+    "no unit": ("lasts: 1h", "lasts: 60", "60 has no unit"),
+    "an unknown condition": ("CrashLoopBackOff", "CrashLoop", "shows 'CrashLoop' is not known"),
+    "an unknown kind of event": ("- pod:", "- prod:", "unknown key 'prod'"),
+    "an unknown rule": ("rule: crash", "rule: crush", "there is no rule 'crush'"),
+    "an unknown action": ("- action: page", "- action: pages", "there is no action 'pages'"),
+    "an unknown state": ("state: closed", "state: close", "state 'close' is not known"),
+    "nothing expected": ("expect:\n  - ", "expect: []\n  x:\n  - ", "expect must not be empty"),
+    "an event after the end": ("lasts: 1h", "lasts: 1s", "it is after the end of the test, which lasts 1s"),
+    "an unknown kind of file": ("kind: RuleTest", "kind: RuleTests", "kind 'RuleTests' is not known"),
+    "a kind of workload that tests have not": ("lasts: 1h", "cluster: {workloads: [{name: a, kind: CloneSet}]}", "CloneSet"),
+    "an unknown setting": ("lasts: 1h", "settings: {limits: {budget: 1}}", "limits.budget: there is no such setting"),
+    "no rules beside it": ("tests:", "rules: [nowhere.yaml]\ntests:", "there is no file"),
+    "no YAML": ("tests:", "tests: [", "not valid YAML"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_FILES)
+def test_what_is_wrong_with_a_file_is_told_with_its_line(tmp_path: Path, wrong: str) -> None:
+    case = {
+        "name": "it",
+        "lasts": "1h",
+        "after": [{"action": "page"}],
+        "events": [{"pod": CRASH["pod"], "at": "2s"}],
+        "expect": [{"at": "3s", "incidents": [{"rule": "crash", "state": "closed"}]}],
+    }
+    file = write(tmp_path, [rule()], case)
+    before, after, said = WRONG_FILES[wrong]
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after, 1))
+    with pytest.raises(RulesError) as raised:
+        load_tests(file, vocabulary())
+    problem = next(each for each in raised.value.problems if said in each.message)
+    assert problem.line >= 1
+    assert problem.hint or "YAML" in problem.message
+    assert str(problem).startswith(f"{file}:{problem.line}:")
+    assert run(file).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("event", "said", "hint"),
+    [
+        ({"pod": {"name": "serving-9", "shows": "NotReady"}}, "there is no pod 'serving-9'", "serving-1, serving-2, serving-3"),
+        ({"alert": {"name": "X", "workload": "llm"}}, "there is no workload 'llm'", "serving"),
+        ({"alert": {"name": "X", "pod": "serving-1", "labels": {"node": "n"}}}, "names nothing that healer knows", "labels"),
+        ({"approve": {}}, "nothing waits for an approval", "timeline"),
+        ({"query": {"rule": "crash", "pod": "serving-1"}}, "mine/crash is no rule on 'query'", "Prometheus"),
+        ({"model": {"rule": "crash", "pod": "serving-1", "shows": "X"}}, "mine/crash is no rule on 'model'", "model server"),
+        ({"canary": {"rule": "crash", "verdict": "bad"}}, "mine/crash is no rule on 'canary'", "canary"),
+        ({"pause": {"namespace": "nowhere"}}, "there is no namespace nowhere", "cluster"),
+    ],
+)
+def test_an_event_about_what_is_not_there_ends_the_test_and_says_so(played: Played, event: Yaml, said: str, hint: str) -> None:
+    result = played([rule()], events=[{"at": "1m", **event}], expect=[{"acts": []}])
+    assert result.problem is not None
+    assert said in result.problem.message
+    assert hint in result.problem.hint
+    assert result.problem.line > 1
+
+
+def test_what_lies_beside_the_rules_is_no_rule_for_the_daemon(tmp_path: Path) -> None:
+    write(tmp_path, [rule()], GOOD)
+    assert CliRunner().invoke(app, ["check", str(tmp_path)]).exit_code == 0
+
+
+def test_each_key_of_a_pod_event_says_what_it_does() -> None:
+    assert all(field.description for field in PodEvent.model_fields.values())
