@@ -95,8 +95,10 @@ class CaseStage:
         if signals:
             self.driver.together(*signals)
         whole = {each.rule: each for each in told if isinstance(each, Answered)}  # the last answer for a rule has all
-        for report in [*(each for each in told if isinstance(each, Unanswered)), *whole.values()]:
-            self.driver.feed(report)
+        for silent in [each for each in told if isinstance(each, Unanswered)]:
+            self.driver.feed(silent)
+        for answer in whole.values():
+            self.driver.feed(answer)
 
     def answer(self, rule: str) -> None:
         """The source of a rule answers: all that is still so fires, and nothing else."""
