@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import alerts, events, happenings, judge, queries, readers, replays, rules, storm, watch
+from tests.benchmarks import alerts, events, happenings, judge, queries, readers, replays, rules, simulation, storm, watch
 from tests.benchmarks.machine import Cores, Unmeasurable, describe
 from tests.benchmarks.report import Figure, Report
 
@@ -25,6 +25,7 @@ PARTS: dict[str, tuple[str, Callable[[Cores, int], list[Figure]]]] = {
     "readers": (f"A state of {readers.WORKLOADS * readers.UNITS:,} units, followed by pages", readers.readers),
     "start": ("Start, and memory when idle", events.starting),
     "replay": ("A week of records, played to other rules", replays.measured),
+    "simulation": (simulation.TITLE, simulation.simulated),
     "judge": ("The canary judge against others", judge.measure),
 }
 WATCH = "watch"
