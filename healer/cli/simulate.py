@@ -129,6 +129,8 @@ def _show(found: "Simulation") -> None:
     for name, life in found.lives.items():
         if life.unready:
             screen.print(f"{name}: not whole when it began: {', '.join(life.unready)}", style="yellow")
+    for rule in found.not_loaded:
+        screen.print(clean(f"a fault shows itself to rule {rule}, which is not loaded or does not ask"), style="yellow")
     if found.ruling is not None:
         screen.print(found.ruling.verdict, style="green" if found.ruling.met else "bold red")
         for each in found.ruling.faults:

@@ -28,6 +28,7 @@ from healer.model.incident import Incident, State
 from healer.model.view import View
 from healer.rehearsal.simulate.alertmanager import ModelledAlertmanager
 from healer.rehearsal.simulate.policies import Scene
+from healer.rehearsal.simulate.probing import ModelledProbes
 from healer.rehearsal.simulate.prometheus import Posted
 from healer.rehearsal.simulate.wire import Wire
 from healer.settings import Settings
@@ -75,6 +76,16 @@ class Healer:
         )
         webhook = WebhookContext(scene.settings, self._view, scene.clock.wall, self.event_loop.intake, self._metrics.registry)
         self._webhook: Receiver = SOURCE.receiver(webhook)
+        self._probes = ModelledProbes(
+            scene.rulebook,
+            scene.cluster,
+            scene.strikes,
+            self._view,
+            scene.gaps,
+            scene.now,
+            scene.clock.wall,
+            self.event_loop.observed,
+        )
 
     @property
     def incidents(self) -> list[Incident]:
@@ -122,6 +133,8 @@ class Healer:
                 group.create_task(self.event_loop.run(executor, []))
                 group.create_task(taking_back.run())
                 group.create_task(self._standing_alerts().run())
+                await self.event_loop.accepting.wait()
+                group.create_task(self._probes.run())
         finally:
             await api.aclose()
 
@@ -147,6 +160,7 @@ class Healer:
         )
 
     async def _ask_again(self, act: Act) -> Outcome | None:
+        await self._probes.again(act.incident.rule)
         unwanted = self.event_loop.still_wanted(act, None)
         if unwanted is None:
             return None

@@ -130,7 +130,18 @@ class _Play:
             serving = Serving(self._spec.cluster.workloads, self._spec.starts, self.now, strikes.answers)
             operations = Operations(self._spec.operations, cluster, happenings, self.now)
             cluster.lab.store.listeners.extend([serving.observe, strikes.observe, operations.observe])
-            scene = Scene(cluster, happenings, self._clock, self._rulebook, self._settings, lambda: prometheus, strikes.mended)
+            scene = Scene(
+                cluster=cluster,
+                happenings=happenings,
+                clock=self._clock,
+                rulebook=self._rulebook,
+                settings=self._settings,
+                prometheus=lambda: prometheus,
+                strikes=strikes,
+                gaps=self._spec.prometheus.gaps,
+                now=self.now,
+                asked=strikes.mended,
+            )
             policy = POLICIES[self._name](scene)
             prometheus = ModelledPrometheus(
                 self._spec.prometheus,

@@ -1,7 +1,7 @@
 """What can stand in healer's place in a simulation: nobody, and two simple policies that are common in the field."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,9 +11,11 @@ from healer.lab.apiserver.status import ApiRefusal
 from healer.lab.apiserver.store import StoreEvent
 from healer.lab.kinds import POD
 from healer.lab.objects import Object, annotations_of, is_ready
+from healer.rehearsal.simulate.cluster_spec import Gap
 from healer.rehearsal.simulate.happenings import Happenings
 from healer.rehearsal.simulate.played import PlayedCluster, workload_of
 from healer.rehearsal.simulate.prometheus import ModelledPrometheus, Posted
+from healer.rehearsal.simulate.strikes import Strikes
 from healer.rules.rulebook import Rulebook
 from healer.settings import Settings
 
@@ -30,6 +32,10 @@ class Scene:
     rulebook: Rulebook
     settings: Settings
     prometheus: Callable[[], ModelledPrometheus]
+    strikes: Strikes
+    gaps: Sequence[Gap]
+    now: Callable[[], float]
+    """Seconds from the beginning of the scenario."""
     asked: Callable[[str, str], None]
 
 

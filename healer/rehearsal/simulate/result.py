@@ -9,6 +9,7 @@ from typing import Any
 
 from healer.rehearsal.simulate.judging import Ruling, judge
 from healer.rehearsal.simulate.life import Life, live
+from healer.rehearsal.simulate.probing import not_loaded
 from healer.rehearsal.simulate.scenario import Scenario
 from healer.rules.rulebook import Rulebook
 from healer.settings import Settings
@@ -24,6 +25,8 @@ class Simulation:
     seed: int
     lives: Mapping[str, Life]
     ruling: Ruling | None
+    not_loaded: Sequence[str] = ()
+    """The rules that faults show themselves to and that are not there, or do not ask."""
 
 
 def simulate(
@@ -50,7 +53,7 @@ def simulate(
         for name in policies
     }
     ruling = judge(scenario.spec.expect, lives[HEALER], lives.get(NONE)) if HEALER in lives else None
-    return Simulation(scenario, seed, lives, ruling)
+    return Simulation(scenario, seed, lives, ruling, not_loaded(scenario, rulebook))
 
 
 def plain(simulation: Simulation) -> dict[str, Any]:
@@ -60,6 +63,7 @@ def plain(simulation: Simulation) -> dict[str, Any]:
         "about": simulation.scenario.spec.about,
         "seed": simulation.seed,
         "verdict": None if simulation.ruling is None else asdict(simulation.ruling),
+        "rulesNotLoaded": list(simulation.not_loaded),
         "policies": {name: _life(life) for name, life in simulation.lives.items()},
     }
 

@@ -76,6 +76,16 @@ class EventSign(Model):
     note: str = ""
 
 
+class ProbeSign(Model):
+    """What a rule that asks finds: a query that passes its threshold, a model server's condition, a canary that is judged bad."""
+
+    rule: Text
+    """The rule's full name: `ruleset/rule`."""
+    condition: Text | None = None
+    """The condition that a `model` rule looks for."""
+    of: Annotated[str, one_of("pod", "workload")] = "pod"
+
+
 class Shows(Model):
     """How a fault is seen."""
 
@@ -84,6 +94,8 @@ class Shows(Model):
     answers: SickAnswers = SickAnswers()
     alert: FaultAlert | None = None
     event: EventSign | None = None
+    probes: tuple[ProbeSign, ...] = ()
+    """The rules that ask, and find it."""
     node: NodeSign | None = None
     """What is written on the node that it strikes (`target.node`, `target.zone`)."""
 

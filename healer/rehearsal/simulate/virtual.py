@@ -39,6 +39,7 @@ class _Leap(selectors.SelectSelector):
         ready = super().select(0)
         self._turns += 1
         if self._turns > _MOST_TURNS:
+            self._turns = 0  # what is left is cancelled on this loop
             raise Stuck(f"after {_MOST_TURNS} turns of the loop it is still the same moment")
         if ready or timeout == 0:
             return ready

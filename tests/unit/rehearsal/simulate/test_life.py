@@ -150,3 +150,23 @@ def test_an_event_about_a_sick_pod_is_seen_by_a_rule_on_events() -> None:
     on_event = EVICT.replace("pod: [NotReady, CrashLoopBackOff], for: 1m", "event: {reasons: [Unhealthy]}")
     sick = HANG | {"shows": {"answers": {"fail": "100%"}, "event": {"reason": "Unhealthy", "note": "Liveness probe failed"}}}
     assert actions(play(scenario(faults=[sick]), text=on_event)) == [(600, "evict")]
+
+
+ASKS = EVICT.replace("pod: [NotReady, CrashLoopBackOff], for: 1m", "query: {expr: 'queue > 0', every: 30s, above: 0}, for: 1m")
+"""A rule that asks Prometheus every 30 s: at 5, 35, 65 ... seconds of the warm-up, which takes 1,830 s."""
+
+
+def test_what_a_rule_asks_for_is_found_in_the_sick_pods_and_asked_again_before_it_acts() -> None:
+    sick = HANG | {"shows": {"answers": {"fail": "100%"}, "probes": [{"rule": "test/sick"}]}}
+    life = play(scenario(faults=[sick]), text=ASKS)
+    ((at, code),) = actions(life)
+    assert code == "evict"
+    assert 660 <= at <= 690
+    assert [each.healed is not None for each in life.strikes] == [True]
+
+
+def test_a_query_without_an_answer_is_unknown_and_nothing_is_done() -> None:
+    """The gap begins while the rule still waits for its minute."""
+    sick = HANG | {"shows": {"answers": {"fail": "100%"}, "probes": [{"rule": "test/sick"}]}}
+    life = play(scenario(faults=[sick], prometheus={"gaps": [{"at": "10m30s", "lasts": "10m"}]}), text=ASKS)
+    assert actions(life)[0][0] >= 1230
