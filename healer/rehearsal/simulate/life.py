@@ -3,8 +3,9 @@
 import asyncio
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from healer.lab.objects import CHANCE, CLOCK
 from healer.model.incident import Incident
@@ -154,26 +155,27 @@ class _Play:
                 policy.alerted,
                 lambda workload: strikes.mended(workload, "an alert told of it"),
             )
-            async with asyncio.TaskGroup() as group:
-                healing = group.create_task(policy.run())
-                await asyncio.sleep(self._origin)
-                happenings.all.clear()
-                unready = [name for name in cluster.workloads if cluster.ready(name) < cluster.desired(name)]
-                tasks = [
-                    group.create_task(each)
-                    for each in (
-                        self._tick(serving),
-                        strikes.run(),
-                        operations.run(),
-                        prometheus.run(),
-                        ModelledAutoscalers(cluster, serving, self.now).run(),
-                    )
-                ]
-                await self._sample(serving)
-                for task in (*tasks, healing):
-                    task.cancel()
+            scalers = ModelledAutoscalers(cluster, serving, self.now)
+            played = [self._tick(serving), strikes.run(), operations.run(), prometheus.run(), scalers.run()]
+            unready = await self._play(scene, policy, serving, played)
             incidents = policy.incidents if isinstance(policy, Healer) else []
         return Life(self._name, self._lasts, serving.services, strikes.all, happenings.all, incidents, unready)
+
+    async def _play(
+        self, scene: Scene, policy: HealingPolicy, serving: Serving, played: Iterable[Coroutine[Any, Any, None]]
+    ) -> list[str]:
+        """Warm up, then play until the scenario is over. Returns the workloads that were not whole when it began."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(policy.run())]
+            await asyncio.sleep(self._origin)
+            scene.happenings.all.clear()
+            cluster = scene.cluster
+            unready = [name for name in cluster.workloads if cluster.ready(name) < cluster.desired(name)]
+            tasks += [group.create_task(each) for each in played]
+            await self._sample(serving)
+            for task in tasks:
+                task.cancel()
+        return unready
 
     async def _tick(self, serving: Serving) -> None:
         for edge in edges(self._spec.cluster.workloads, self._lasts):
@@ -181,7 +183,7 @@ class _Play:
             serving.tick()
 
     async def _sample(self, serving: Serving) -> None:
-        """ServiceSample the Services until the scenario is over."""
+        """Sample the Services until the scenario is over."""
         for number in range(1, SAMPLES + 1):
             await asyncio.sleep(number * self._lasts / SAMPLES - self.now())
             serving.sample()

@@ -153,7 +153,7 @@ def test_an_event_about_a_sick_pod_is_seen_by_a_rule_on_events() -> None:
 
 
 ASKS = EVICT.replace("pod: [NotReady, CrashLoopBackOff], for: 1m", "query: {expr: 'queue > 0', every: 30s, above: 0}, for: 1m")
-"""A rule that asks Prometheus every 30 s: at 5, 35, 65 ... seconds of the warm-up, which takes 1,830 s."""
+"""A rule that asks Prometheus every 30 s: at 15 s, 45 s ... of each minute."""
 
 
 def test_what_a_rule_asks_for_is_found_in_the_sick_pods_and_asked_again_before_it_acts() -> None:
@@ -170,3 +170,20 @@ def test_a_query_without_an_answer_is_unknown_and_nothing_is_done() -> None:
     sick = HANG | {"shows": {"answers": {"fail": "100%"}, "probes": [{"rule": "test/sick"}]}}
     life = play(scenario(faults=[sick], prometheus={"gaps": [{"at": "10m30s", "lasts": "10m"}]}), text=ASKS)
     assert actions(life)[0][0] >= 1230
+
+
+def test_a_query_that_passes_no_more_when_it_is_asked_again_holds_the_action_back() -> None:
+    """It is asked at 615, 645 and 675 s. The fault ends at 680 s, and the rule has waited long enough at 685 s."""
+    sick = HANG | {"lasts": "80s", "shows": {"answers": {"fail": "100%"}, "probes": [{"rule": "test/sick"}]}}
+    text = ASKS.replace("for: 1m}", "for: 1m10s}")
+    assert text != ASKS
+    life = play(scenario(faults=[sick]), text=text)
+    assert actions(life) == []
+    assert "Recovered" in {each.code for each in life.happenings} | {each.reason.code for each in life.incidents}
+
+
+def test_what_sits_in_the_revision_that_runs_does_not_strike_the_next_one() -> None:
+    broken = {"name": "broken", "at": "10m", "sits": "revision", "target": {"workload": "llm"}, "shows": {"pod": "crash"}}
+    out = [{"at": "20m", "rollout": {"workload": "llm", "image": "serving:v2"}}]
+    life = play(scenario(faults=[broken], operations=out), "none")
+    assert [1200 <= (each.healed or 0) <= 1260 for each in life.strikes] == [True]
