@@ -108,17 +108,12 @@ class Recording:
         """Before each input: begin a new file where that is due, and note a pause of everything."""
         if (why := self._writer.wants) is not None:
             self.begin(why, rules, now, firing=firing(), incidents=self.kept())
-        self._note_pause(now)
-
-    def _note_pause(self, now: float) -> None:
-        """A pause of everything is no change of an object, so that each input and each change looks for it."""
         if self._view.paused_everywhere != self._paused:
             self._paused = self._view.paused_everywhere
             self._writer.put(PausedLine(now, self._paused))
 
     def changed(self, change: ObjectChange, now: float) -> None:
         """An object has changed."""
-        self._note_pause(now)
         self._unfed = True
         kind = type(change.obj).__name__
         if change.verb == "put":

@@ -1,6 +1,7 @@
 """A record that is played to other rules: what they would have done, counted once, and what differs from what was done."""
 
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,22 @@ def test_a_file_can_be_played_alone_and_goes_on_from_its_state(tmp_path: Path) -
     result = replay(lines_of(last, START, print), rulebook(rule("slow", when={"alert": ["HighLatency"]})))
     assert [deed.target.name for deed in result.story.counted] == ["serving-1"]
     assert result.story.deeds[0].at == pytest.approx(heads[-1].at, abs=1)
+
+
+def test_a_rule_waits_on_from_one_file_to_the_next(tmp_path: Path) -> None:
+    """What a rule waits for, and an act that is under way, are not in the state of a file: it is passed over there."""
+    drill = Drill(rulebook(NOBODY))
+    tape = Tape(drill, tmp_path, file_size=4096, total_size=1024 * 1024)
+    drill.world.crash("serving-2")
+    while drill.now < START + 599:
+        drill.world.relabel("serving-3", app="serving", n=str(drill.now))
+        drill.wait(1)
+        while tape.writer.waiting:
+            time.sleep(0)
+    lines = tape.stop()
+    assert sum(isinstance(line, HeadLine) for line in lines) > 1
+    result = replay(lines, rulebook(rule(when={"pod": ["CrashLoopBackOff"], "for": "9m"})))
+    assert [deed.at - START for deed in result.story.counted] == [540.0]
 
 
 def test_a_record_without_its_beginning_is_refused() -> None:
