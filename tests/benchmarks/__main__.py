@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import alerts, events, happenings, judge, queries, readers, replays, rules, simulation, storm, watch
+from tests.benchmarks import alerts, events, happenings, judge, page, queries, readers, replays, rules, simulation, storm, watch
 from tests.benchmarks.machine import Cores, Unmeasurable, describe
 from tests.benchmarks.report import Figure, Report
 
@@ -23,6 +23,7 @@ PARTS: dict[str, tuple[str, Callable[[Cores, int], list[Figure]]]] = {
     "rules": ("1,000 rules against 10", rules.many),
     "queries": (f"Pod events beside {queries.QUERIES} rules that ask Prometheus", queries.delays),
     "readers": (f"A state of {readers.WORKLOADS * readers.UNITS:,} units, followed by pages", readers.readers),
+    "page": (f"The page with {page.FLEET} workloads and {page.INCIDENTS:,} incidents", page.turns),
     "start": ("Start, and memory when idle", events.starting),
     "replay": ("A week of records, played to other rules", replays.measured),
     "simulation": (simulation.TITLE, simulation.simulated),
