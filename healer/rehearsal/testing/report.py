@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from healer.rehearsal.testing.coverage import RulesCoverage
 from healer.rehearsal.testing.running import CaseResult
-from healer.rehearsal.timeline import TimelineLine, clock
+from healer.rehearsal.timeline import EVENT, TimelineLine, clock
 from healer.rules.positions import Problem
 
 _MARK, _PLAIN = ">", " "
@@ -37,9 +37,8 @@ def failure(result: CaseResult) -> Iterator[ReportLine]:
         yield ReportLine(f"      ... {begin} lines before", "dim")
     for number, entry in enumerate(shown[begin : marked + _LINES], begin):
         here = number == marked and difference is not None and difference.entry is not None
-        yield ReportLine(
-            f"    {_MARK if here else _PLAIN} {entry}", "bold red" if here else "dim" if entry.kind == "event" else ""
-        )
+        style = "bold red" if here else "dim" if entry.kind == EVENT else ""
+        yield ReportLine(f"    {_MARK if here else _PLAIN} {entry}", style)
         if number == marked and difference is not None and difference.entry is None:
             yield _missing(difference.at, difference.text)
     if not shown and difference is not None:

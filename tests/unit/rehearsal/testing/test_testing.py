@@ -17,8 +17,11 @@ from healer.rehearsal.testing.events.cluster import PodEvent
 from healer.rehearsal.testing.loading import load_tests
 from healer.rehearsal.testing.report import failure
 from healer.rehearsal.testing.running import CaseResult, play
+from healer.rehearsal.testing.schema import RuleTest
+from healer.rules.json_schema import json_schema
 from healer.rules.pod_conditions import POD_CONDITIONS
 from healer.rules.workload_conditions import WORKLOAD_CONDITIONS
+from tests.support.json_schema import faults
 
 Yaml = dict[str, Any]
 EVICT: list[Yaml] = [{"evict": {}, "verify": {"within": "10m", "stable": "1m"}}, {"page": {"channels": ["#night"]}}]
@@ -493,3 +496,49 @@ def test_what_lies_beside_the_rules_is_no_rule_for_the_daemon(tmp_path: Path) ->
 
 def test_each_key_of_a_pod_event_says_what_it_does() -> None:
     assert all(field.description for field in PodEvent.model_fields.values())
+
+
+# the page, and the schema
+
+
+ROOT = Path(__file__).parents[4]
+PAGE = (ROOT / "docs" / "rules-as-code.md").read_text("utf-8")
+SECTION = PAGE[PAGE.index("## Test\n") : PAGE.index("## Simulate\n")]
+COMMANDS = [line.split()[1:] for line in SECTION.splitlines() if line.startswith("    healer ")]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_each_command_of_the_page_runs(command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    here = [str(tmp_path / each) if each.endswith(".xml") else each for each in command]
+    result = CliRunner().invoke(app, here)
+    assert result.exit_code == 0, result.stdout
+
+
+def test_the_page_shows_the_example_as_it_is() -> None:
+    shown = SECTION.split("```yaml\n")[1].split("```")[0]
+    assert (ROOT / "docs" / "examples" / "crash-loops.rules.test.yaml").read_text("utf-8").startswith(shown)
+
+
+TESTS = sorted([*(ROOT / "rules").rglob("*.test.yaml"), *(ROOT / "docs" / "examples").glob("*.test.yaml")])
+SCHEMA = json_schema(vocabulary(), RuleTest)
+
+
+@pytest.mark.parametrize("file", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_schema_takes_each_shipped_test(file: Path) -> None:
+    assert list(faults(yaml.safe_load(file.read_text("utf-8")), SCHEMA)) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"events": [{"pod": {"name": "x"}}]},
+        {"events": [{"pod": {"name": 3, "shows": "NotReady"}}]},
+        {"events": [{"at": "soon", "pod": {"name": "x", "shows": "NotReady"}}]},
+        {"expect": [{"acts": [{"action": "evict", "targets": "x"}]}]},
+        {"expect": [{"incidents": [{"rule": "x", "state": "gone"}]}]},
+    ],
+)
+def test_the_schema_takes_no_wrong_one(wrong: Yaml) -> None:
+    whole = {"apiVersion": "healer.dev/v1alpha1", "kind": "RuleTest", "tests": [GOOD | wrong]}
+    assert list(faults(whole, SCHEMA)) != []
