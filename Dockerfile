@@ -15,7 +15,8 @@ RUN /opt/build/bin/pip --python /opt/healer/bin/python install --no-compile --re
 RUN cd "$(/opt/healer/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/kubernetes/client" \
  && rm -r api models/[!_]*
 COPY pyproject.toml README.md LICENSE ./
-COPY deploy/healer/crd.yaml deploy/healer/
+COPY deploy/healer/crd.yaml deploy/healer/crd-rulesets.yaml deploy/healer/
+COPY docs/schemas docs/schemas
 COPY rules rules
 COPY healer healer
 RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \

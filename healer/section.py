@@ -38,7 +38,7 @@ def _seconds(value: object) -> object:
     return seconds
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds)]
+Seconds = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=float | str)]
 """A duration: a number of seconds, or a text as in rules ("30s", "1h30m")."""
 
 

@@ -9,6 +9,7 @@ from healer.cli.common import print_json
 from healer.daemon.rulefiles import vocabulary
 from healer.operate.explain.document import explanation_schema
 from healer.rules.json_schema import written
+from healer.settings import settings_schema
 
 app = typer.Typer()
 
@@ -18,6 +19,7 @@ class Described(StrEnum):
 
     RULES = "rules"
     TEST = "test"
+    SETTINGS = "settings"
     SCENARIO = "scenario"
     EXPLANATION = "explanation"
 
@@ -27,12 +29,12 @@ def schema_verb(
     of: Annotated[
         Described,
         typer.Argument(
-            metavar="[rules|test|scenario|explanation]",
-            help="Rule files, their tests, the scenarios of `healer simulate`, or what `healer explain -o json` prints.",
+            metavar="[rules|test|settings|scenario|explanation]",
+            help="Rule files, their tests, settings, scenarios of `healer simulate`, or what `healer explain -o json` prints.",
         ),
     ] = Described.RULES,
 ) -> None:
-    """Print the JSON Schema of rule files, tests or scenarios, for editors that complete and check, or of an explanation.
+    """Print the JSON Schema of a kind of file, for editors that complete and check, or of an explanation.
 
     `healer check` checks more of a rule file: conditions, PromQL, and whether the parts of a rule fit together.
     """
@@ -42,6 +44,8 @@ def schema_verb(
         from healer.rehearsal.testing.schema import RuleTest
 
         typer.echo(written(vocabulary(), RuleTest))
+    elif of is Described.SETTINGS:
+        print_json(settings_schema())
     elif of is Described.SCENARIO:
         from healer.rehearsal.simulate.scenario import Scenario  # the other verbs do not need the lab
 

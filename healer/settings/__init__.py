@@ -150,6 +150,12 @@ def compose() -> None:
 compose()
 
 
+def settings_schema() -> dict[str, Any]:
+    """The JSON Schema of the file of settings (`--config`): editors complete and check by it."""
+    schema = Settings.model_json_schema(mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Settings of healer"}
+
+
 def load_settings(config: Path | None = None) -> Settings:
     """The settings in force. Raises SettingsError, which names every knob that is wrong and where it was set."""
     if wrong := [*_unknown(os.environ), *_not_json(os.environ)]:

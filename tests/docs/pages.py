@@ -9,12 +9,16 @@ from healer.daemon.rulefiles import vocabulary
 from healer.rehearsal.testing.schema import RuleTest
 from healer.rules import reference
 from healer.rules.schema import models_by_path
-from tests.docs import chart, definition, house, manifests, metrics, roles, settings
+from tests.docs import chart, definition, house, manifests, metrics, roles, schemas, settings
 
 ROOT = Path(__file__).parents[2]
 
 WHOLE: Mapping[str, Callable[[], str]] = (
-    {"docs/settings.md": settings.page, "docs/files.md": house.files} | roles.PAGES | chart.PAGES | definition.PAGES
+    {"docs/settings.md": settings.page, "docs/files.md": house.files}
+    | roles.PAGES
+    | chart.PAGES
+    | definition.PAGES
+    | schemas.PAGES
 )
 """The pages, and the manifests, that are made as they are."""
 

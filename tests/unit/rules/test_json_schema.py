@@ -1,6 +1,7 @@
 """The JSON Schema of rule files: what is right is valid, and what is plainly wrong is not."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from healer import shipped
 from healer.cli import app
 from healer.daemon.rulefiles import vocabulary
 from healer.rules.json_schema import json_schema
 from healer.rules.loading import load
 from healer.rules.schema import models_by_path
 from healer.rules.triggers import TRIGGERS
+from healer.settings import knobs
 from tests.support.json_schema import faults
 
 ROOT = Path(__file__).parents[3]
@@ -162,3 +165,30 @@ def test_the_verb_prints_it() -> None:
     result = CliRunner().invoke(app, ["schema"])
     assert result.exit_code == 0
     assert json.loads(result.output) == SCHEMA
+
+
+@pytest.mark.parametrize("path", sorted(shipped.RULES.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_each_shipped_rule_file_names_its_schema_for_editors(path: Path) -> None:
+    """By a path in the repository: `make docs` keeps what is there in step."""
+    if "kind: RuleSet" not in path.read_text("utf-8"):
+        return
+    first, *_ = path.read_text("utf-8").splitlines()
+    named = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
+    assert named is not None, first
+    assert (path.parent / named[1]).resolve() == ROOT / "docs/schemas/rules.json"
+
+
+def test_the_schema_of_settings_knows_each_section_and_takes_durations_as_texts() -> None:
+    result = CliRunner().invoke(app, ["schema", "settings"])
+    schema = json.loads(result.stdout)
+    assert schema == json.loads((ROOT / "docs/schemas/settings.json").read_text("utf-8"))
+    keys = {key.partition(".")[0] for _, key, _, _ in knobs()}
+    assert set(schema["properties"]) == keys
+    assert schema["additionalProperties"] is False
+    timeout = schema["$defs"]["Cluster"]["properties"]["request_timeout"]
+    assert {each["type"] for each in timeout["anyOf"]} == {"number", "string"}
+    grant = schema["$defs"]["Grant"]
+    assert (set(grant["properties"]), grant["additionalProperties"]) == (
+        {"mode", "actions", "triggers", "notify", "rules"},
+        False,
+    )
