@@ -1,15 +1,11 @@
 """A stage: one lab and one daemon with the rules of a file, for all scenes of that file at the same time."""
 
-import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import aiohttp
-from prometheus_client import CollectorRegistry
 
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
@@ -31,19 +27,16 @@ from healer.rules.served_model import ServedModel
 from healer.rules.triggers import MODEL
 from healer.settings.http import HttpSettings
 from healer.settings.sections import JournalSettings, LeaderSettings
-from healer.sinks.base import SinkMeters
-from healer.sinks.memory import ProcessMemory
 from healer.sinks.site import Site
-from healer.sinks.slack.settings import SlackSettings
-from healer.sinks.slack.sink import SlackSink
 from tests.integration.world import NAMESPACE
 from tests.packs.drills import RULES
+from tests.packs.lab.telling import in_slack, on_page
 from tests.seams.house import House, house
 from tests.support.kustomize import Manifest, built
 from tests.support.model_servers import Servers, model_servers
 from tests.support.processes import PATIENCE
 from tests.support.rbac import Authorizer
-from tests.support.slack import TOKEN, FakeSlack, Posted
+from tests.support.slack import Posted
 
 SPEED = 600
 """The rules run so many times as fast as in production."""
@@ -112,7 +105,6 @@ class Stage:
         """
         self.lab.faults.answer(403, match=lambda seen: seen.user_agent == "healer" and not self._allows(seen), times=None)
         self._token = folder / "slack-token"
-        self._token.write_text(TOKEN)
         running = house(
             self.lab,
             folder,
@@ -134,21 +126,11 @@ class Stage:
 
     async def state(self) -> Mapping[str, Mapping[str, Any]]:
         """What the page shows of the incidents, by their names."""
-        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{self.healer.daemon.port}/state") as answer:
-            return {row["name"]: row for row in (await answer.json())["incidents"]}
+        return await on_page(self.healer.daemon.port)
 
     async def shown(self, incident: Incident) -> Posted:
-        """How Slack shows an incident as it is in this snapshot, with its thread, however fast the daemon goes on."""
-        async with FakeSlack() as slack:
-            settings = SlackSettings(token_file=self._token, channel="#default", base_url=slack.url, mention="here")
-            sink = SlackSink(settings, Site(cluster=CLUSTER), SinkMeters(CollectorRegistry()), ProcessMemory())
-            running = asyncio.create_task(sink.run())
-            sink.tell(incident)
-            assert await sink.flush(PATIENCE)
-            running.cancel()
-            await asyncio.wait((running,))
-            ((posted,),) = slack.messages.values()
-            return posted
+        """How Slack shows a snapshot of an incident, with its thread."""
+        return await in_slack(incident, CLUSTER, self._token)
 
     def changes(self, namespace: str) -> list[tuple[str, str]]:
         """What healer has changed in a namespace: the permission for it, and the name. A dry run changes nothing."""

@@ -3,16 +3,27 @@
 This is written from what docs/slack.md and docs/operating.md promise, and asks nothing of healer's own words.
 """
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import aiohttp
+from prometheus_client import CollectorRegistry
 
 from healer.model.incident import Incident, State
 from healer.rules.schema import Mode
+from healer.sinks.base import SinkMeters
+from healer.sinks.memory import ProcessMemory
+from healer.sinks.site import Site
+from healer.sinks.slack.settings import SlackSettings
+from healer.sinks.slack.sink import SlackSink
 from tests.packs.troubles import Symptom, Trouble
+from tests.support.processes import PATIENCE
 from tests.support.reading import fields, read_message, read_thread, titles
-from tests.support.slack import Posted
+from tests.support.slack import TOKEN, FakeSlack, Posted
 
 _NAMES = {
     Symptom.CRASHING: "CrashLoopBackOff",
@@ -82,7 +93,8 @@ class Scenario:
 
     def _message_faults(self, incident: Incident, posted: Posted, shown: list[str]) -> Iterator[str]:
         here = fields(posted)
-        wanted = {"Workload": f"deployment/{self.workload}", "Namespace": self.namespace, "Cluster": self.cluster}
+        wanted = {"Workload": f"deployment/{self.workload}", "Namespace": self.namespace}
+        wanted |= {"Cluster": self.cluster} if self.cluster else {}
         if {name: here.get(name) for name in wanted} != wanted:
             yield f"its message is of another place: {here}"
         paged = self.action == "page" and self.hold is None
@@ -198,6 +210,28 @@ class Scenario:
             if self.mode is Mode.APPROVE:
                 yield r"a human must approve within .* deployment/|pod/"
                 yield r"(?m)\*Approved\* \(\w+\): approved by ann$"
+
+
+async def in_slack(incident: Incident, cluster: str, token: Path) -> Posted:
+    """How Slack shows an incident as it is in this snapshot, with its thread, however fast the daemon goes on. `token`: a file,
+    which is written."""
+    await asyncio.to_thread(token.write_text, TOKEN)
+    async with FakeSlack() as slack:
+        settings = SlackSettings(token_file=token, channel="#default", base_url=slack.url, mention="here")
+        sink = SlackSink(settings, Site(cluster=cluster), SinkMeters(CollectorRegistry()), ProcessMemory())
+        running = asyncio.create_task(sink.run())
+        sink.tell(incident)
+        assert await sink.flush(PATIENCE)
+        running.cancel()
+        await asyncio.wait((running,))
+        ((posted,),) = slack.messages.values()
+        return posted
+
+
+async def on_page(port: int) -> Mapping[str, Mapping[str, Any]]:
+    """What the page shows of the incidents, by their names."""
+    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/state") as answer:
+        return {row["name"]: row for row in (await answer.json())["incidents"]}
 
 
 def _course(lines: list[str]) -> list[str]:

@@ -11,6 +11,8 @@ from healer.rules.rulebook import Rulebook
 from healer.settings.sections import PrometheusSettings
 from tests.integration.conftest import ROOT
 from tests.packs.lab.canaries import BAD, MEASURES, WEIGHT, CanaryScene, asked, exporting, in_scene, shipped
+from tests.packs.lab.telling import Scenario, in_slack, on_page
+from tests.packs.troubles import judged
 from tests.seams.house import House, house
 from tests.support.processes import PATIENCE
 from tests.support.prometheus import prometheus
@@ -48,6 +50,7 @@ async def test_each_holds_the_weight_of_a_canary_that_nothing_is_known_of_or_tha
                 for canary in canaries:
                     canary.failing = BAD
                 await asyncio.gather(*(shifted(healer, canary) for canary in canaries))
+                assert [await faults(healer, canary, tmp_path / "slack-token") for canary in canaries] == [[]] * len(canaries)
         written = [(seen.permission, seen.namespace, seen.name) for seen in lab.requests if seen.verb in ("patch", "update")]
     routes = [(canary.namespace, canary.route) for canary in canaries]
     assert sorted(where for what, *where in written if "incidents" not in what) == sorted(map(list, routes)), "each changes once"
@@ -73,3 +76,17 @@ async def shifted(healer: House, canary: CanaryScene) -> None:
     healed = await healer.told.until(State.HEALED, lambda incident: incident.rule == canary.rule)
     assert healed.workload.name == canary.sides[1]
     assert f"canary {WEIGHT} % -> 0 %" in str(healed.history)
+
+
+async def faults(healer: House, canary: CanaryScene, token: Path) -> list[str]:
+    """What people are not told of a canary that lost its traffic, or wrongly."""
+    while True:
+        mine = [each for each in healer.told.incidents.values() if each.rule == canary.rule and each.acted_at]
+        (incident,) = mine
+        row = (await on_page(healer.daemon.port))[incident.id]
+        if healer.told.incidents[incident.id] == incident and row["changedAt"] == incident.changed_at:
+            break
+    rule = canary.bound.rule
+    place = canary.sides[1], canary.namespace, ""
+    scenario = Scenario(*place, rule.mode, rule.severity, "shiftTraffic", judged("BadCanary"))
+    return list(scenario.faults(incident, await in_slack(incident, "", token), row))

@@ -27,6 +27,8 @@ from healer.rules.triggers import QUERY
 from healer.settings.sections import PrometheusSettings
 from tests.packs.drills import FILES, RULES
 from tests.packs.lab.stage import SPEED
+from tests.packs.lab.telling import Scenario, in_slack, on_page
+from tests.packs.troubles import measured
 from tests.seams.house import House, house
 from tests.support.processes import PATIENCE
 from tests.support.prometheus import prometheus
@@ -148,6 +150,7 @@ async def test_each_takes_the_one_pod_of_seven_that_fails_alone_and_none_where_t
                 asks = PrometheusSettings(url=f"http://{monitor.address}")
                 async with house(lab, tmp_path, rulebook=Rulebook(rules), prometheus=asks) as healer:
                     await asyncio.gather(*(taken(healer, one) for one, _ in of_rules))
+                    assert [await faults(healer, one, tmp_path / "slack-token") for one, _ in of_rules] == [[]] * len(rules)
                     assert [peers.evicted for _, peers in of_rules] == [[]] * len(rules)
                     told = {incident.workload.namespace for incident in healer.told.incidents.values()}
                     assert told == {one.namespace for one, _ in of_rules}
@@ -161,3 +164,15 @@ async def taken(healer: House, peers: Peers) -> None:
     healed = await healer.told.until(State.HEALED, lambda incident: incident.workload.namespace == peers.namespace)
     assert healed.rule == peers.bound.name
     assert peers.evicted == [*peers.bad]
+
+
+async def faults(healer: House, peers: Peers, token: Path) -> list[str]:
+    """What people are not told of a pod that was taken, or wrongly."""
+    while True:
+        (incident,) = [each for each in healer.told.incidents.values() if each.workload.namespace == peers.namespace]
+        row = (await on_page(healer.daemon.port))[incident.id]
+        if healer.told.incidents[incident.id] == incident and row["changedAt"] == incident.changed_at:
+            break
+    rule = peers.bound.rule
+    scenario = Scenario("peers", peers.namespace, "", rule.mode, rule.severity, "evict", measured())
+    return list(scenario.faults(incident, await in_slack(incident, "", token), row))
