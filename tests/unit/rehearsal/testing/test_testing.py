@@ -167,6 +167,17 @@ def test_a_sick_pod_is_replaced_by_one_that_is_well_or_as_sick_as_it_was(played:
     passes(result)
 
 
+@pytest.mark.parametrize(
+    ("kind", "named"), [("StatefulSet", "serving-0"), ("DaemonSet", "serving-1"), ("Deployment", "serving-1")]
+)
+def test_pods_of_each_kind_are_replaced_as_its_controller_does(played: Played, kind: str, named: str) -> None:
+    cluster = {"workloads": [{"name": "serving", "kind": kind}]}
+    events = [{"pod": {"name": named, "shows": "CrashLoopBackOff"}}]
+    scoped = rule(scope={"namespaces": ["production"], "kinds": [kind]})
+    healed = {"acts": [EVICTED | {"target": named}], "incidents": [{"rule": "crash", "state": "closed"}]}
+    passes(played([scoped], cluster=cluster, events=events, expect=[healed]))
+
+
 def test_an_action_ends_as_the_test_says_for_as_many_attempts_as_it_says(played: Played) -> None:
     no = {"action": "evict", "outcome": "deferred", "reason": "BudgetRefused"}
     refused = {"decisions": [{"reason": "BudgetRefused", "rule": "crash"}]}
