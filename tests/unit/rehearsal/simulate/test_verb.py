@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,10 @@ from typer.testing import CliRunner
 from healer.cli import app
 from tests.unit.rehearsal.simulate.played import EVICT, written
 
-EXAMPLES = Path(__file__).parents[4] / "docs" / "examples"
+ROOT = Path(__file__).parents[4]
+EXAMPLES = ROOT / "docs" / "examples"
+PAGE = (ROOT / "docs" / "rules-as-code.md").read_text("utf-8")
+COMMANDS = [line.strip() for line in PAGE.splitlines() if line.startswith("    healer simulate")]
 HANG = {"name": "hang", "at": "10m", "target": {"workload": "llm", "pods": 1}, "shows": {"pod": "hang"}}
 
 
@@ -77,7 +81,8 @@ def test_two_processes_print_the_same_bytes() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", sorted(EXAMPLES.glob("*.scenario.yaml")), ids=lambda path: path.name)
-def test_the_examples_go_as_they_say(scenario: Path) -> None:
-    found = CliRunner().invoke(app, ["simulate", str(scenario)])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_page_run_and_go_as_their_scenarios_say(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    found = CliRunner().invoke(app, shlex.split(command)[1:])
     assert found.exit_code == 0, found.output
