@@ -18,7 +18,7 @@ from healer.model.target import Target
 from healer.operate.approve import approve
 from healer.rules.schema import Rule
 from tests.packs.lab.models_file import ModelsFile
-from tests.packs.lab.stage import Stage, place, unhurried
+from tests.packs.lab.stage import HURRIED, Stage, paced, place
 from tests.support.operators import own
 from tests.support.processes import PATIENCE
 
@@ -36,7 +36,7 @@ class Scene:
     stage: Stage
     number: int
     shipped: str
-    hurried: bool = True
+    pace: str = HURRIED
     addresses: list[str] = field(default_factory=list)
     ill: set[str] = field(default_factory=set)
     """The pods whose model servers are ill, by name."""
@@ -44,7 +44,7 @@ class Scene:
     @property
     def rule(self) -> str:
         """The full name of the rule that is in force here."""
-        return self.shipped if self.hurried else unhurried(self.shipped)
+        return paced(self.shipped, self.pace)
 
     @property
     def ruling(self) -> Rule:
@@ -59,7 +59,7 @@ class Scene:
     @property
     def namespace(self) -> str:
         """The namespace, which nothing else is in."""
-        return place(self.number, hurried=self.hurried)
+        return place(self.number, self.pace)
 
     @property
     def file(self) -> ModelsFile | None:

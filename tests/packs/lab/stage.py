@@ -26,7 +26,7 @@ from healer.rules.schema import Mode, Step
 from healer.rules.served_model import ServedModel
 from healer.rules.triggers import MODEL
 from healer.settings.http import HttpSettings
-from healer.settings.sections import JournalSettings, LeaderSettings
+from healer.settings.sections import Alerts, JournalSettings, LeaderSettings
 from healer.sinks.site import Site
 from tests.integration.world import NAMESPACE
 from tests.packs.drills import RULES
@@ -40,9 +40,9 @@ from tests.support.slack import Posted
 
 SPEED = 600
 """The rules run so many times as fast as in production."""
-UNHURRIED = "unhurried"
-"""Before the names of rules that run at their own speed, and of the namespaces where: nothing there can last as long as their
-`for`."""
+HURRIED, UNHURRIED, UNAPPROVED = "", "unhurried", "unapproved"
+"""Before the names of rules, and of the namespaces where they are in force: in a hurry; at their own speed, so that nothing can
+last as long as their `for`; in a hurry where nobody approves, and that is over soon."""
 NODES = 500
 """No two pods share a node, so that the pods of several scenes make no storm of a node."""
 DEPLOY = RULES.parent / "deploy" / "healer"
@@ -101,7 +101,8 @@ class Stage:
         """The daemon runs, and may do what its roles allow.
 
         What bounds healer as a whole is out of its way: the workloads of the scenes are not one team's. It has time to answer a
-        delivery, because the cluster and all scenes share its event loop.
+        delivery, because the cluster and all scenes share its event loop. An alert is fresh for as long as a scene lasts: no
+        Alertmanager repeats it, or could be asked.
         """
         self.lab.faults.answer(403, match=lambda seen: seen.user_agent == "healer" and not self._allows(seen), times=None)
         self._token = folder / "slack-token"
@@ -116,6 +117,7 @@ class Stage:
             events=EventsSettings(fade=1.5),
             leader=LeaderSettings(enabled=False, namespace=HOME),
             site=Site(cluster=CLUSTER),
+            alerts=Alerts(freshness=10 * PATIENCE),
             http=HttpSettings(host="127.0.0.1", port=0, accept_timeout=PATIENCE),
         )
         async with (
@@ -159,22 +161,48 @@ def permitted(file: str) -> Allows:
 
 
 def rulebook(file: str, scenes: int, port: int, mode: Mode | None = None) -> Rulebook:
-    """The rules of a file twice: in a hurry, and unhurried. Those that ask model servers ask them at that port, and often."""
+    """The rules of a file at each pace. Those that ask model servers ask them at that port, and often."""
     shipped = Rulebook(_in_mode(bound, mode) for bound in load_rules([RULES / file], vocabulary()).rules)
-    hurried = [_within(bound, *(place(number) for number in range(scenes))) for bound in scaled(shipped, 1 / SPEED).rules]
-    places = [place(number, hurried=False) for number in range(scenes)]
-    slow = [_within(replace(bound, ruleset=unhurried(bound.ruleset)), *places) for bound in shipped.rules]
-    return Rulebook(_asked_at(bound, port) for bound in (*hurried, *slow))
+    fast = [_patient(bound) for bound in scaled(shipped, 1 / SPEED).rules]
+    paces = {HURRIED: [_approved(bound) for bound in fast], UNHURRIED: shipped.rules, UNAPPROVED: fast}
+    placed = [
+        _within(replace(bound, ruleset=paced(bound.ruleset, pace)), *(place(number, pace) for number in range(scenes)))
+        for pace, rules in paces.items()
+        for bound in rules
+    ]
+    return Rulebook(_asked_at(bound, port) for bound in placed)
 
 
-def place(scene: int, *, hurried: bool = True) -> str:
+def _patient(bound: BoundRule) -> BoundRule:
+    """With as much time as a scene has for what a loaded machine does late: for a replacement to get ready, and for what is
+    counted to happen again. No scene waits for the end of these times, but where a step only tells, or a rule observes."""
+    rule = bound.rule
+    count = rule.when.count and rule.when.count.model_copy(update={"within": PATIENCE})
+    heal = rule.heal if rule.mode is Mode.OBSERVE else tuple(map(_given_time, rule.heal))
+    when = rule.when.model_copy(update={"count": count})
+    return replace(bound, rule=rule.model_copy(update={"when": when, "heal": heal}))
+
+
+def _approved(bound: BoundRule) -> BoundRule:
+    """With as much time for a human to approve."""
+    limits = bound.rule.limits.model_copy(update={"approve_within": PATIENCE})
+    return replace(bound, rule=bound.rule.model_copy(update={"limits": limits}))
+
+
+def _given_time(step: Step) -> Step:
+    if step.pages is not None:
+        return step
+    return step.model_copy(update={"verify": step.verify.model_copy(update={"within": PATIENCE})})
+
+
+def place(scene: int, pace: str = HURRIED) -> str:
     """The namespace of a scene: each has one of its own, because rules name what is there (a ConfigMap, a route)."""
-    return f"{NAMESPACE if hurried else UNHURRIED}-{scene}"
+    return f"{pace or NAMESPACE}-{scene}"
 
 
-def unhurried(rule: str) -> str:
-    """The name under which a rule, by its full name, runs at its own speed."""
-    return f"{UNHURRIED}-{rule}"
+def paced(rule: str, pace: str) -> str:
+    """The name under which a rule, by its full name, runs at that pace."""
+    return f"{pace}-{rule}" if pace else rule
 
 
 def _in_mode(bound: BoundRule, mode: Mode | None) -> BoundRule:

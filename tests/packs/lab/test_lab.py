@@ -21,10 +21,10 @@ from tests.packs.lab.models_file import STABLE, WANTED
 from tests.packs.lab.scene import Scene
 from tests.packs.lab.servers import addresses, left_alone
 from tests.packs.lab.showing import begin, born_with, end, prepare
-from tests.packs.lab.stage import CLUSTER, stage
+from tests.packs.lab.stage import CLUSTER, HURRIED, UNAPPROVED, UNHURRIED, stage
 from tests.packs.lab.telling import Scenario, asks_faults
 from tests.packs.lab.test_queries import QUERIES
-from tests.packs.rows import ROWS, Hold, Row
+from tests.packs.rows import ROWS, UNASKED, Hold, Row
 from tests.packs.troubles import Symptom, Trouble
 from tests.support.processes import PATIENCE
 
@@ -113,7 +113,7 @@ async def test_the_rules_of_a_file_heal_and_hold_back(file: str, tmp_path: Path)
     servers = [addresses(number, REPLICAS) if file.startswith("models/") else [] for number in range(len(cases))]
     async with stage(file, len(cases), list(chain(*servers))) as on:
         plays = [
-            Play(row, hold, Scene(on, number, row.rule, hurried=hurried(hold), addresses=servers[number]))
+            Play(row, hold, Scene(on, number, row.rule, pace=pace_of(hold), addresses=servers[number]))
             for number, (row, hold) in enumerate(cases)
         ]
         served = await asyncio.gather(*map(serve, plays))
@@ -136,9 +136,11 @@ async def test_the_rules_of_a_file_heal_and_hold_back(file: str, tmp_path: Path)
             raise ExceptionGroup(file, failed)
 
 
-def hurried(hold: Hold | None) -> bool:
-    """Whether the rule runs in a hurry: else the trouble ends, or another comes, while its `for` lasts."""
-    return hold is None or not (hold.brief or hold.during)
+def pace_of(hold: Hold | None) -> str:
+    """At which pace the rule runs: its own where the trouble ends, or another comes, while its `for` lasts."""
+    if hold is UNASKED:
+        return UNAPPROVED
+    return UNHURRIED if hold is not None and (hold.brief or hold.during) else HURRIED
 
 
 async def serve(play: Play) -> list[str]:

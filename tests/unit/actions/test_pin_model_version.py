@@ -166,6 +166,19 @@ async def test_without_a_ready_pod_there_is_nothing_to_lose(stand: Stand) -> Non
     assert stand.servers.asked == []
 
 
+@pytest.mark.parametrize(("ready", "reason"), [(True, "ServersUnknown"), (False, "Pinned")])
+async def test_a_server_that_refuses_holds_it_where_its_pod_is_ready_and_else_has_nothing_to_lose(
+    stand: Stand, ready: bool, reason: str
+) -> None:
+    """One that starts is not asked. A ready one serves, and what it would lose is not known."""
+    one = stand.bench.view.pods_of(stand.bench.workload)[0]
+    status = msgspec.structs.replace(one.status, pod_ip="127.0.0.9", conditions=one.status.conditions if ready else ())
+    stand.bench.view.put(msgspec.structs.replace(one, status=status))
+    outcome = await stand.pin()
+    assert outcome.reason == reason
+    assert (stand.text == FILE) is ready
+
+
 async def test_observe_changes_nothing(stand: Stand) -> None:
     outcome = await stand.pin(dry_run=True)
     assert (outcome.kind, outcome.reason) == (OutcomeKind.DONE, "WouldPin")
