@@ -114,6 +114,10 @@ layers: $(VENV)/development ## Check the layers: which room may import which
 bench: $(VENV)/development ## Measure: print figures, assert nothing
 	@$(BIN)/python -m tests.benchmarks
 
+.PHONY: corpus
+corpus: $(VENV)/development ## Judge healer, and three simpler policies, by the corpus of failures (two minutes)
+	@$(BIN)/python -m tests.corpus
+
 .PHONY: docs
 docs: $(VENV)/development ## Write the generated parts of docs/ anew
 	@$(BIN)/python -m tests.docs
