@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from healer.daemon.rulefiles import load_rules, vocabulary
-from healer.rehearsal.simulate.loading import load
 from healer.rehearsal.simulate.life import POLICIES
+from healer.rehearsal.simulate.loading import load
 from healer.rehearsal.simulate.result import HEALER, NONE, actions, simulate
 from healer.settings import isolated
 
