@@ -1,24 +1,28 @@
-"""`make corpus`: judge healer and three simpler policies by the corpus. Exit code 1 when healer does harm, or not what is expected."""
+"""`make corpus`: judge healer and three simpler policies by the corpus.
+
+Exit code 1 when healer does harm, or not what a scenario expects.
+"""
 
 import logging
 import sys
 
 import structlog
+import typer
+from rich.console import Console
+from rich.progress import track
 
-from tests.corpus.corpus import SCENARIOS, Judged, judge_all, table
+from tests.corpus.corpus import SCENARIOS, judge_all, table
 
 
 def main() -> int:
     """Print the table, with progress on a terminal."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    judged: list[Judged] = []
-    for each in judge_all():
-        judged.append(each)
-        if sys.stderr.isatty():
-            print(f"\r{len(judged)} of {len(SCENARIOS)}", end="", file=sys.stderr, flush=True)
-    if sys.stderr.isatty():
-        print("\r", end="", file=sys.stderr)
-    print("\n".join(table(judged)))
+    screen = Console(stderr=True)
+    judged = [
+        *track(judge_all(), "scenarios", len(SCENARIOS), console=screen, transient=True, disable=not screen.is_terminal),
+    ]
+    for line in table(judged):
+        typer.echo(line)
     return 0 if all(each.met for each in judged) else 1
 
 
