@@ -214,7 +214,8 @@ class Scenario:
 
 async def in_slack(incident: Incident, cluster: str, token: Path) -> Posted:
     """How Slack shows an incident as it is in this snapshot, with its thread, however fast the daemon goes on. `token`: a file,
-    which is written."""
+    beside which one of the incident's own is written: the scenes of a stage ask at the same time."""
+    token = token.with_name(f"{token.name}-{incident.id}")
     await asyncio.to_thread(token.write_text, TOKEN)
     async with FakeSlack() as slack:
         settings = SlackSettings(token_file=token, channel="#default", base_url=slack.url, mention="here")
