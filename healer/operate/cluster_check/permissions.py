@@ -41,6 +41,9 @@ async def missing_permissions(
         granted += await asyncio.gather(*(may(*each) for each in wanted[1:]))
     except ApiError as error:
         return [ClusterFinding(_TOPIC, f"what {account} may do is not known: {error}", unknown=True)]
+    if wanted and not any(granted):
+        text = f"{account} may do nothing of what the rules need: healer is not installed here yet, or --account is another"
+        return [ClusterFinding(_TOPIC, text)]
     return [
         ClusterFinding(_TOPIC, f"{account} may not {_said(permission, where)}", _needing(rules, permission))
         for (permission, where), allowed in zip(wanted, granted, strict=True)
