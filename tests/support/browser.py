@@ -21,7 +21,10 @@ from tests.support.processes import PATIENCE, Process, program
 
 PICTURES = os.environ.get("HEALER_PICTURES", "")
 """The folder in which screenshots are kept; "" for none."""
-_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars")
+_FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars"),
+    "--disable-ipc-flooding-protection",  # else it ignores the 201st step to another part of a page within ten seconds
+)
 _ADDRESS = "DevTools listening on "
 
 
