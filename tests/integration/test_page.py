@@ -60,7 +60,7 @@ async def test_an_incident_appears_and_heals_without_a_reload(lab: Lab, healer: 
     await browser.run(f"{card}.querySelector('a').click()")
     text = await browser.until("document.querySelector('.answers')?.innerText")
     assert all(f"{title}\n" in text for title in ("What broke", "What healer did", "Why", "Is it over?"))
-    assert f"pod/{sick} CrashLoopBackOff" in text
+    assert f"pod/{sick}: CrashLoopBackOff" in text
     assert "It has acted once" in text
     assert "Yes: healed." in text
     assert await browser.run("[...document.querySelectorAll('.timeline strong')].map((each) => each.textContent)") == [

@@ -135,12 +135,13 @@ const DECIDES = ["Allowed", "NeedsApproval", "Storm"]; // the reasons of decisio
 
 const unsaid = (text, sick) => sick.reduce((left, each) => left.replace(` (${each.what})`, ""), text);
 
-// The targets, those that are alike together.
-function broken(sick) {
+// The targets, those that are alike together. While an incident lasts, those that are well again are said; after it all are.
+function broken(sick, over) {
   const alike = new Map();
+  const well = (one) => !over && !Object.keys(one.signals ?? {}).length;
   for (const each of sick) alike.set(each.what, [...(alike.get(each.what) ?? []), each]);
   return [...alike].slice(0, 5).map(([what, each]) => h("p", {}, each.slice(0, 8).map((one, at) => [at ? ", " : "",
-    h("strong", {}, target(one.target)), Object.keys(one.signals ?? {}).length ? "" : h("span", { class: "soft" }, " (no longer)")]),
+    h("strong", {}, target(one.target)), well(one) && h("span", { class: "soft" }, " (no longer)")]),
   each.length > 8 && ` and ${each.length - 8} more`, `: ${what}`));
 }
 
@@ -172,7 +173,7 @@ function story(found, row, acts) {
       found.storm && chip("storm", "warn"),
       h("span", { class: "soft" }, `in ${found.workload.namespace || "the cluster"} · opened `, ago(found.openedAt))),
     h("div", { class: "answers" },
-      h("section", {}, h("h2", {}, "What broke"), (found.storm || !sick.length) && h("p", {}, found.words.cause), broken(sick)),
+      h("section", {}, h("h2", {}, "What broke"), (found.storm || !sick.length) && h("p", {}, found.words.cause), broken(sick, isOver(found))),
       h("section", {}, h("h2", {}, "What healer did"),
         h("p", {}, dry && "Nothing: it only observes. ", moments.length
           ? [`${dry ? "It would have acted" : "It has acted"} ${times(moments.length)}, last `, ago(moments[moments.length - 1])]
