@@ -167,15 +167,21 @@ def test_the_verb_prints_it() -> None:
     assert json.loads(result.output) == SCHEMA
 
 
-@pytest.mark.parametrize("path", sorted(shipped.RULES.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_each_shipped_rule_file_names_its_schema_for_editors(path: Path) -> None:
+SCHEMAS = {"RuleSet": "rules", "RuleTest": "test", "Scenario": "scenario"}
+"""The schema of each kind of file."""
+FOR_EDITORS = sorted([*shipped.RULES.rglob("*.yaml"), *(ROOT / "docs/examples").rglob("*.yaml")])
+
+
+@pytest.mark.parametrize("path", FOR_EDITORS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_each_shipped_file_names_the_schema_of_its_kind_for_editors(path: Path) -> None:
     """By a path in the repository: `make docs` keeps what is there in step."""
-    if "kind: RuleSet" not in path.read_text("utf-8"):
-        return
-    first, *_ = path.read_text("utf-8").splitlines()
+    text = path.read_text("utf-8")
+    kind = re.search(r"^kind: (\w+)$", text, re.MULTILINE)
+    assert kind is not None
+    first, *_ = text.splitlines()
     named = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
     assert named is not None, first
-    assert (path.parent / named[1]).resolve() == ROOT / "docs/schemas/rules.json"
+    assert (path.parent / named[1]).resolve() == ROOT / f"docs/schemas/{SCHEMAS[kind[1]]}.json"
 
 
 def test_the_schema_of_settings_knows_each_section_and_takes_durations_as_texts() -> None:
