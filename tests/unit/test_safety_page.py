@@ -98,7 +98,7 @@ def _given(name: str, node: ast.AST) -> Iterator[ast.expr]:
 
 @cache
 def codes() -> frozenset[str]:
-    """The reason codes of healer. The lab is a cluster and has none; in `healer test`, outcomes have the codes that a test says."""
+    """The reason codes of healer. The lab is a cluster and has none; in `healer test`, outcomes have those that a test says."""
     files = [path for path in HEALER.rglob("*.py") if not any(path.is_relative_to(HEALER / each) for each in WITHOUT_CODES)]
     return frozenset().union(*(codes_in(ast.parse(path.read_text("utf-8"), str(path))) for path in files))
 
