@@ -169,7 +169,12 @@ def test_the_verb_prints_it() -> None:
 
 SCHEMAS = {"RuleSet": "rules", "RuleTest": "test", "Scenario": "scenario"}
 """The schema of each kind of file."""
-FOR_EDITORS = sorted([*shipped.RULES.rglob("*.yaml"), *(ROOT / "docs/examples").rglob("*.yaml")])
+FOR_EDITORS = sorted(
+    path
+    for folder in (shipped.RULES, ROOT / "docs/examples", ROOT / "deploy/healer/components")
+    for path in folder.rglob("*.yaml")
+    if re.search(rf"^kind: ({'|'.join(SCHEMAS)})$", path.read_text("utf-8"), re.MULTILINE)
+)
 
 
 @pytest.mark.parametrize("path", FOR_EDITORS, ids=lambda path: str(path.relative_to(ROOT)))
