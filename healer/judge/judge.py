@@ -257,7 +257,7 @@ class _MeasureState:
         stable = None if alone else self._stable
         if against >= self._needed:
             stable = None if by_slo > by_stable else self._stable
-            words = f"evidence {_evidence(against)} >= {_evidence(self._needed)}"
+            words = f"evidence {_evidence(against)} where {_evidence(self._needed)} is enough"
             return self._finding(VerdictKind.BAD, self._words(stable, words), stable, against)
         if not self._canary.requests:
             none = f"no requests yet{self._left_out}"
@@ -265,7 +265,7 @@ class _MeasureState:
         if self._doubt:
             return self._finding(VerdictKind.INSUFFICIENT, f"{self.yardstick.name}: {self._doubt}", stable, against)
         if favour >= PRAISE and against < DOUBT and self._windows >= LEAST_WINDOWS:
-            words = f"evidence for it {_evidence(favour)} >= {_evidence(PRAISE)}"
+            words = f"evidence for it {_evidence(favour)} where {_evidence(PRAISE)} is enough"
             return self._finding(VerdictKind.GOOD, self._words(stable, words), stable, against)
         words = f"evidence against it {_evidence(against)} of {_evidence(self._needed)}"
         words += f", for it {_evidence(favour)} of {_evidence(PRAISE)}"
@@ -296,13 +296,15 @@ class _MeasureState:
     def _words(self, stable: Counts | None, evidence: str) -> str:
         name, bad, slo, canary = self.yardstick.name, self.yardstick.bad, self.yardstick.slo or 0, self._canary
         other = (
-            f"{100 * slo:g} % are allowed" if stable is None else f"stable {_figure(stable.bad)} of {_figure(stable.requests)}"
+            f"{100 * slo:g} % are allowed"
+            if stable is None
+            else f"stable {_figure(stable.bad)} of {_figure(stable.requests)}{_percentage(stable)}"
         )
         if self._knows_bursts:
             bursts = f", tempered by {self._phi:.1f} for bursts" if self._phi >= 1.5 else ""
         else:
-            bursts = ", with nothing known of bursts before"
-        counted = f"canary {_figure(canary.bad)} of {_figure(canary.requests)} {bad}, {other}"
+            bursts = ", with too little earlier traffic to learn from"
+        counted = f"canary {_figure(canary.bad)} of {_figure(canary.requests)} {bad}{_percentage(canary)}, {other}"
         return f"{name}: {counted}; {evidence}{bursts}{self._left_out}"
 
     @property
@@ -356,6 +358,14 @@ def _capped(counts: Counts) -> Counts:
 def _figure(value: float) -> str:
     """A count in words: whole from ten on, with thousands separators."""
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
+
+
+def _percentage(counts: Counts) -> str:
+    """The bad share in words; "" where there is none."""
+    if not counts.bad or not counts.requests:
+        return ""
+    share = 100 * counts.bad / counts.requests
+    return f" ({share:.3g} %)" if share >= 0.001 else " (under 0.001 %)"
 
 
 def _rounded(value: float) -> str:

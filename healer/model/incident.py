@@ -202,6 +202,10 @@ class Incident:
     """The end times of its alerts, by key, the newest last. Late reports of them from a slower Alertmanager are ignored."""
     history: tuple[Entry, ...] = field(default_factory=tuple)
 
+    def is_newer(self, target: Target) -> bool:
+        """Whether it is a pod that came after this step first acted."""
+        return bool(self.known) and target.is_pod and target.uid not in self.known
+
     @property
     def any_sick(self) -> bool:
         """Whether a signal still fires for any target."""

@@ -81,7 +81,8 @@ def test_it_heals_and_ignores_the_environment_of_an_operator(tmp_path: Path) -> 
     assert re.search(r"judge +bad-canary +GOOD: errors: canary 0 of ", done.stdout), "it is found good before it fails"
     assert "begins to fail 20 % of its requests" in done.stdout
     assert re.search(
-        r"BAD: errors: canary [\d,]+ of [\d,]+ bad, stable [\d,]+ of [\d,]+; evidence (?:[\d,]+|over a million) >= 200",
+        r"BAD: errors: canary [\d,]+ of [\d,]+ bad \([\d.]+ %\), stable [\d,]+ of [\d,]+(?: \([\d.]+ %\))?; "
+        r"evidence (?:[\d,]+|over a million) where 200 is enough",
         done.stdout,
     )
     assert "canary 20 % -> 0 %" in done.stdout

@@ -212,9 +212,14 @@ async def test_a_canary_that_fails_loses_its_traffic(kind: str, lab: Lab, slack:
     assert "*Taken off, the release failed* (shiftTraffic)" in slack.threads(CHANNEL)[0][-1]
     (incident,) = trial.incidents()
     for said in (story(slack), history(incident)):
-        found = re.search(r"errors: canary (\d+) of (\d+) bad, stable (\d+) of ([\d,]+); evidence ([\d,]+) >= 200", said)
+        found = re.search(
+            r"errors: canary (\d+) of (\d+) bad \(([\d.]+) %\), stable \d+ of [\d,]+(?: \([\d.]+ %\))?; "
+            r"evidence ([\d,]+) where 200 is enough",
+            said,
+        )
         assert found is not None, said
-        bad, requests, _, _, evidence = (int(figure.replace(",", "")) for figure in found.groups())
+        bad, requests, percentage, evidence = (float(figure.replace(",", "")) for figure in found.groups())
+        assert percentage == pytest.approx(100 * bad / requests, rel=0.05)
         assert 0 < bad <= 0.2 * requests + 1
         assert requests <= trial.traffic.sent[CANARY]
         assert evidence >= 200
@@ -250,8 +255,8 @@ async def test_a_slow_canary_loses_its_traffic(slack: FakeSlack, start: Start) -
     trial.canary.behave(slow=0.4)
     await trial.shifted()
     await slack.wait_for(told("healed"), PATIENCE)
-    counts = r"latency: canary [\d,]+ of [\d,]+ slower than 218\.6 ms, stable [\d,]+ of [\d,]+"
-    figures = counts + r"; evidence (?:[\d,]+|over a million) >= 200"
+    counts = r"latency: canary [\d,]+ of [\d,]+ slower than 218\.6 ms \([\d.]+ %\), stable [\d,]+ of [\d,]+(?: \([\d.]+ %\))?"
+    figures = counts + r"; evidence (?:[\d,]+|over a million) where 200 is enough"
     assert re.search(figures, story(slack))
 
 

@@ -153,8 +153,8 @@ async def test_a_bad_canary_is_stopped_and_compared(site: Open) -> None:
     assert answer.code == 1
     head, *lines = answer.out.splitlines()
     assert re.fullmatch(rf"BAD: {NAME} in {NAMESPACE}, after \d+ looks? in \d+ s", head)
-    counts = r"canary [\d,]+ of [\d,]+ [^,]+, stable [\d,]+ of [\d,]+"
-    assert re.search(counts + r"; evidence (?:[\d,]+|over a million) >= 200", "\n".join(lines))
+    counts = r"canary [\d,]+ of [\d,]+ [^,]+ \([\d.]+ %\), stable [\d,]+ of [\d,]+(?: \([\d.]+ %\))?"
+    assert re.search(counts + r"; evidence (?:[\d,]+|over a million) where 200 is enough", "\n".join(lines))
 
     await asyncio.gather(stable.scraped(), canary.scraped())
     answer = await here.ask("compare", "--since", "1m", "-o", "json")

@@ -124,7 +124,7 @@ async def test_a_storm_calls_a_human_where_no_step_acts(lab: Lab, run: Run, slac
     (alarm,) = [reply for reply in message.replies if reply.broadcast]
     assert alarm.text.startswith("<!subteam^S0123456789> ")
     assert "*A human is needed* (evict): 3 of 3 pods are sick at once" in alarm.text
-    assert "healer holds until the storm has passed, no step acts on the workload\n" in alarm.text
+    assert "healer does nothing more until fewer are sick, because no step acts on the workload\n" in alarm.text
     assert "`healer explain incident/" in alarm.text
     assert headline(slack).startswith(":rotating_light: 3 of 3 pods are sick at once")
 

@@ -183,14 +183,14 @@ def in_slack(crash: Moment, storm: Moment, escalated: Moment, canary: Moment) ->
     assert "\n".join(storm.told).count(CRASHED) == 1
     (called,) = storm.called
     assert called.startswith("<!here> ")
-    assert "healer holds until the storm has passed" in called
+    assert "healer does nothing more until fewer are sick" in called
 
     old, new = sorted(escalated.incident.targets.values(), key=lambda each: each.since)
     assert escalated.headline == f"🚨 {CRASHED} on {new.target}"
     assert titles(escalated.posted)[-2:] == ["Seen", "A human is needed (evict)"]
     assert any(f"{old.target} is evicted" in line for line in escalated.told)
-    assert any(line.endswith(f"{new.target} is sick too: CrashLoopBackOff") for line in escalated.told)
-    assert escalated.now == f"*Now* a human is needed: no step is left after evict: still sick: {new.target}"
+    assert any(line.endswith(f"the new {new.target} is sick too: CrashLoopBackOff") for line in escalated.told)
+    assert escalated.now == f"*Now* a human is needed: no step is left after evict: sick as well: the new {new.target}"
     assert len(escalated.called) == 1
 
     assert canary.headline.startswith("⛔ BadCanary: errors: canary ")
@@ -207,13 +207,13 @@ ON_THE_PAGE: Mapping[str, Mapping[str, str]] = {
     "storm": {
         "What broke": f"3 of 4 pods are sick at once, more than 40%: {CRASHED}",
         "What healer did": "Nothing was changed.",
-        "Why": "healer holds until the storm has passed",
+        "Why": "healer does nothing more until fewer are sick",
         "Is it over?": "No: healer holds back. A human is needed.",
     },
     "escalated": {
         "What broke": CRASHED,
         "What healer did": "It has acted once",
-        "Why": "no step is left after evict: still sick: pod/",
+        "Why": "no step is left after evict: sick as well: the new pod/",
         "Is it over?": "No: healer has done what it may. A human is needed.",
     },
     "canary": {

@@ -116,6 +116,11 @@ def faults(incident: Incident, shown: Mapping[str, str]) -> Iterator[str]:
     acted = "It has acted " in shown["What healer did"]
     if acted is not bool(incident.acted_at):
         yield f"what healer did: {shown['What healer did']!r}"
+    doing = shown["whole"].partition("Doing\n")[2].partition("\n")[0]
+    if doing.startswith("nothing: ") is not (incident.state in OVER or "A human is needed." in shown["Is it over?"]):
+        yield f"what it is doing: {doing!r}"
+    if "Attempts on this step" in shown["whole"] and not acted and incident.mode != "observe":
+        yield "attempts, where nothing was changed"
     if incident.background.description[:60] not in shown["Why"]:
         yield f"why: {shown['Why']!r}"
     if wrong := [each for each in ("undefined", "NaN", "[object", "null", "Invalid Date") if each in shown["whole"]]:
@@ -134,6 +139,12 @@ async def test_every_scene_is_drawn_with_its_four_answers() -> None:
         await browser.open(f"http://127.0.0.1:{server.port}/")
         await browser.until("document.querySelector('[data-incident]')")
         assert await browser.flaws() == []
+        cards = await browser.run(
+            "[...document.querySelectorAll('[data-incident]')].map((e) => [e.dataset.incident, e.textContent])"
+        )
+        over = {each.id for each in found if each.state in OVER}
+        assert cards
+        assert {name for name, said in cards if "lasts so far" in said} == {name for name, _ in cards} - over
         addresses = [(f"#/incidents/{each.workload.namespace}/{each.id}", each.id) for each in found]
         read: Mapping[str, Mapping[str, Any]] = {}
         for at in range(0, len(addresses), 40):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from healer.engine.incidents.approval import rule_changed
 from healer.engine.incidents.facts import IncidentFacts, Transition
-from healer.engine.incidents.observing import OBSERVES_ON, is_observing
+from healer.engine.incidents.observing import NOTHING_MORE, OBSERVES_ON, is_observing
 from healer.engine.incidents.transitions import close, decide_to, fresh_step, fresh_try, move, verify
 from healer.model.effects import Verb
 from healer.model.incident import Incident, Reason, State
@@ -112,7 +112,10 @@ def _storm_step_failed(incident: Incident, facts: IncidentFacts, why: Reason) ->
     waiting = replace(fresh_try(incident), storming=False, stormed=True)
     if not waiting.storm:
         return resume_ladder(waiting, facts, Reason(why.code, f"onStorm ({action}) is over: {why.text}"))
-    text = f"onStorm ({action}) has not ended it: {why.text}; healer holds until the storm has passed, a human is needed"
+    done = f"{action} has not ended the storm"
+    if incident.paged and not facts.action(incident).changes:
+        done = "people were paged, and it is not over"
+    text = f"{done}: {why.text}; {NOTHING_MORE}, a human is needed"
     return decide_to(incident, facts, Verb.DEFER, Reason("Storm", text), waiting, State.WAITING)
 
 

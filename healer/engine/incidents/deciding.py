@@ -3,7 +3,7 @@
 from healer.engine.incidents.approval import rule_changed
 from healer.engine.incidents.climbing import climb, escalate, give_up, observe_on
 from healer.engine.incidents.facts import IncidentFacts, Transition, on_pods
-from healer.engine.incidents.observing import OBSERVES_ON, is_observing, recovered
+from healer.engine.incidents.observing import NOTHING_MORE, OBSERVES_ON, is_observing, recovered
 from healer.engine.incidents.outcomes import done_after_all, perhaps_done
 from healer.engine.incidents.transitions import act, close, decided, defer, verify
 from healer.engine.safety.guards.question import Question, Veto
@@ -70,8 +70,9 @@ def _waits_for_storm(incident: Incident, facts: IncidentFacts) -> bool:
 def storm_veto(incident: Incident, facts: IncidentFacts) -> Veto:
     """Why an incident waits for the end of the storm on its workload."""
     storm = facts.storm
-    who = f"{storm.taker} has taken over" if storm is not None and storm.has_another(incident) else "healer holds"
-    return Veto(Reason("Storm", f"{storm}: {who} until the storm has passed"), unlimited=True)
+    another = storm is not None and storm.has_another(incident)
+    text = f"{storm.taker} has taken over until the storm has passed" if storm is not None and another else NOTHING_MORE
+    return Veto(Reason("Storm", f"{storm}: {text}"), unlimited=True)
 
 
 def find_candidate(incident: Incident, facts: IncidentFacts) -> tuple[SickTarget | None, Veto | None]:
@@ -88,8 +89,7 @@ def find_candidate(incident: Incident, facts: IncidentFacts) -> tuple[SickTarget
     first: tuple[SickTarget | None, Veto | None] = (None, None)
     for sick in incident.sick:
         uid = sick.target.uid
-        born_later = incident.known and sick.target.is_pod and uid not in incident.known
-        if uid in incident.treated or born_later:
+        if uid in incident.treated or incident.is_newer(sick.target):
             continue
         veto = _ask_guards(incident, sick, facts)
         if veto is None or not veto.of_target:

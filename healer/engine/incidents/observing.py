@@ -9,6 +9,8 @@ from healer.rules.schema import Mode
 OBSERVES_ON = "healer observes what becomes of it"
 
 
+NOTHING_MORE = "healer does nothing more until fewer are sick"
+"""What a reason says of a storm that healer waits out."""
 HUMAN = "a human is needed"
 """What a reason says when nothing goes on by itself."""
 _CALL = re.compile(rf"(,|:| and) {HUMAN}(?! still)")

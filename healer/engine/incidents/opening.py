@@ -70,7 +70,8 @@ def join(incident: Incident, signals: Sequence[Signal], now: float) -> Incident:
         return incident
     again = incident.targets.get(new[0].target.uid)
     state = "is still sick" if again is not None and new[0].key in again.signals else "is sick too"
-    text = f"{new[0].target} {state}: {what_of(new[0])}"
+    which = "the new " if again is None and incident.is_newer(new[0].target) else ""
+    text = f"{which}{new[0].target} {state}: {what_of(new[0])}"
     if len(new) > 1:
         text = f"{len(new)} further signals fire: {_some([f'{each.target} ({what_of(each)})' for each in new])}"
     return noted(replace(incident, targets=targets), Reason(new[0].name, text), now)

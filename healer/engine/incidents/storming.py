@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from healer.engine.incidents.climbing import resume_ladder
 from healer.engine.incidents.facts import IncidentFacts, Transition
-from healer.engine.incidents.observing import asks
+from healer.engine.incidents.observing import NOTHING_MORE, asks
 from healer.engine.incidents.outcomes import done_after_all
 from healer.engine.incidents.transitions import decide_to, fresh_step, fresh_try, move
 from healer.engine.safety.storms import Storm
@@ -44,7 +44,7 @@ def _take_over(incident: Incident, storm: Storm, facts: IncidentFacts) -> Transi
         left = incident.step if incident.attempt == 0 else None
         text, taking = f"next is {incident.steps[following]}", replace(fresh_step(taking), step=following, left_step=left)
     else:
-        text = f"healer holds until the storm has passed, no step acts on the workload: {asks(incident)}"
+        text = f"{NOTHING_MORE}, because no step acts on the workload: {asks(incident)}"
         taking = fresh_try(taking)
     if state is not State.VERIFYING and incident.stormed:
         taking = replace(taking, storming=False)

@@ -24,7 +24,9 @@ def act(incident: Incident, candidate: SickTarget, facts: IncidentFacts) -> Tran
     dry_run = facts.rule.rule.mode is Mode.OBSERVE
     doing = f"{'would (observe)' if dry_run else 'will'} {action.verb}"
     along = facts.view.going_along(target) if action.disrupts else ""
-    reason = Reason("Allowed", f"no guard objects: {doing} {target} ({candidate.what})" + (f"; {along}" if along else ""))
+    reason = Reason(
+        "Allowed", f"nothing speaks against it: {doing} {target} ({candidate.what})" + (f"; {along}" if along else "")
+    )
     acting, effects = move(
         replace(
             incident,

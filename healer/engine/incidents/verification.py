@@ -28,9 +28,10 @@ def unhealed(view: View, incident: Incident, serving: Target | None) -> Reason |
     `serving` is None where the incident is about no workload's health: a record of a finished pod is healed when it is gone.
     """
     if sick := incident.sick:
-        named = ", ".join(f"{s.target} ({s.what})" for s in sick[:3])
+        named = ", ".join(f"{'the new ' if incident.is_newer(s.target) else ''}{s.target} ({s.what})" for s in sick[:3])
+        state = "sick as well" if all(incident.is_newer(s.target) for s in sick) else "still sick"
         more = f" and {len(sick) - 3} more" if len(sick) > 3 else ""
         workload = None if serving is None else view.workload(serving.uid)
         failure = "" if workload is None else workload.failure
-        return Reason("StillSick", f"still sick: {named}{more}" + (f"; {failure}" if failure else ""))
+        return Reason("StillSick", f"{state}: {named}{more}" + (f"; {failure}" if failure else ""))
     return None if serving is None else unhealthy(view, serving)

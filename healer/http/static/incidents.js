@@ -24,7 +24,8 @@ function ladder(row) {
   }));
 }
 
-const took = (row) => (row.endedAt ? ` · lasted ${lasting(row.endedAt - row.openedAt)}` : "");
+// An escalated one has ended for healer, and goes on for people.
+const took = (row) => (!isOver(row) ? " · lasts so far" : row.endedAt ? ` · lasted ${lasting(row.endedAt - row.openedAt)}` : "");
 
 function incident(row, whole, acts) {
   const small = isOver(row);
@@ -198,7 +199,8 @@ function story(found, row, acts) {
         && h("span", { class: "soft" }, `step ${entry.step + 1}: `), at ? unsaid(entry.reason.text, sick) : entry.reason.text)))),
     h("h2", {}, "Numbers"),
     h("dl", {}, [
-      ["Incident", found.name], ["Rule", found.rule], ["Doing", found.doing], found.attempt > 0 && ["Attempts on this step", found.attempt],
+      ["Incident", found.name], ["Rule", found.rule], ["Doing", shown.waitsFor === "human" ? "nothing: a human is needed" : isOver(found) ? "nothing: it is over" : found.doing],
+      moments.length > 0 && found.attempt > 0 && ["Attempts on this step", found.attempt],
       ["Targets", `${counted(sick.filter((each) => Object.keys(each.signals ?? {}).length).length, "target")} sick of ${sick.length}`],
       !isOver(found) && found.deadline && ["Must help", ago(found.deadline)],
       found.stableSince && ["Healthy since", ago(found.stableSince)],

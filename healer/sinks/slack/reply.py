@@ -33,7 +33,7 @@ _NOTES = {
 """Lines that change no state, by their reason."""
 TAKEN_OFF = "Taken off, the release failed"
 _ASKS = "NeedsApproval"
-_SICK = re.compile(r"(?P<who>\S+) is (still )?sick(?P<too> too)?: (?P<what>.+)|\d+ further signals fire: ", re.DOTALL)
+_SICK = re.compile(r"(?P<who>(the new )?\S+) is (still )?sick(?P<too> too)?: (?P<what>.+)|\d+ further signals fire: ", re.DOTALL)
 """What lines say of signals that fire."""
 _RESOLVED = re.compile(r"\d+ signals are resolved: ")
 

@@ -31,7 +31,10 @@ def looks(judge: Judge, window: Window | Missing, times: int) -> Verdict:
 def test_a_canary_that_is_worse_is_bad_and_the_figures_are_said() -> None:
     verdict = judge().update({"errors": Window(Counts(310, 41), Counts(3050, 40))})
     assert verdict.kind is VerdictKind.BAD
-    assert verdict.text == "errors: canary 41 of 310 bad, stable 40 of 3,050; evidence over a million >= 100"
+    assert (
+        verdict.text
+        == "errors: canary 41 of 310 bad (13.2 %), stable 40 of 3,050 (1.31 %); evidence over a million where 100 is enough"
+    )
     [finding] = verdict.findings
     assert (finding.canary, finding.stable, finding.needed) == (Counts(310, 41), Counts(3050, 40), 100)
     assert finding.phi < 1.1
@@ -108,7 +111,7 @@ def test_however_calm_stable_is_good_takes_ten_thousand_requests() -> None:
     good = kinds.index(VerdictKind.GOOD) + 1
     assert 0.9 * math.exp(-10 * good / 2700) == pytest.approx(1 / 58, rel=0.02)
     assert set(kinds[:good]) == {VerdictKind.INSUFFICIENT, VerdictKind.GOOD}
-    assert calm.verdict.text == "errors: canary 0 of 10,700 bad, stable 0 of 107,000; evidence for it 20.4 >= 20"
+    assert calm.verdict.text == "errors: canary 0 of 10,700 bad, stable 0 of 107,000; evidence for it 20.4 where 20 is enough"
 
 
 def test_a_verdict_that_waits_says_what_good_takes() -> None:
@@ -190,6 +193,18 @@ def test_a_canary_below_the_limit_but_worse_than_stable_is_not_good() -> None:
     assert float(verdict.text.partition("for it ")[2].partition(" of")[0]) > 20
 
 
+@pytest.mark.parametrize(
+    ("bad", "requests", "said"),
+    [
+        (1000, 1000, "1,000 of 1,000 bad (100 %), "),
+        (0, 1000, "0 of 1,000 bad, "),
+        (1, 1e6, "1 of 1,000,000 bad (under 0.001 %), "),
+    ],
+)
+def test_the_bad_share_is_a_percentage(bad: float, requests: float, said: str) -> None:
+    assert said in judge().update({"errors": Window(Counts(requests, bad), Counts(3000, 30))}).text
+
+
 def test_with_stable_nearly_broken_a_canary_can_still_be_good() -> None:
     assert looks(judge(), Window(Counts(300, 60), Counts(3000, 2700)), 44).kind is VerdictKind.GOOD
 
@@ -213,7 +228,9 @@ def test_with_nothing_learnt_a_total_failure_is_caught_soon() -> None:
 def test_with_nothing_learnt_that_is_said() -> None:
     said = looks(Judge(0.01, [ERRORS]), Window(Counts(300, 0), Counts(3000, 0)), 33)
     assert said.kind is VerdictKind.INSUFFICIENT
-    assert ", with nothing known of bursts before; so far no sign of harm; GOOD takes about 740 more requests" in said.text
+    assert (
+        ", with too little earlier traffic to learn from; so far no sign of harm; GOOD takes about 740 more requests" in said.text
+    )
 
 
 def test_with_nothing_learnt_windows_without_stables_requests_say_nothing() -> None:
@@ -343,7 +360,7 @@ def test_with_stable_gone_the_slo_judges() -> None:
     alone = judge(Yardstick("errors", 1.5, 0.02))
     verdict = looks(alone, Window(Counts(300, 30), None), 1)
     assert verdict.kind is VerdictKind.BAD
-    assert verdict.text.startswith("errors: canary 30 of 300 bad, 2 % are allowed; evidence ")
+    assert verdict.text.startswith("errors: canary 30 of 300 bad (10 %), 2 % are allowed; evidence ")
     assert verdict.findings[0].stable is None
     good = judge(Yardstick("errors", 1.5, 0.02))
     assert good.update({"errors": Window(Counts(0, 0), Counts(100, 1))}).findings[0].stable == Counts(100, 1)
@@ -364,11 +381,13 @@ def test_alpha_is_split_over_all_tests() -> None:
 
 def test_of_several_measures_the_one_that_condemned_first_is_told_first() -> None:
     two = judge(ERRORS, SLOW)
-    assert two.update({"errors": GOOD, "latency": BAD}).text.startswith("latency: canary 60 of 300 slower than 218.6 ms, stable")
+    assert two.update({"errors": GOOD, "latency": BAD}).text.startswith(
+        "latency: canary 60 of 300 slower than 218.6 ms (20 %), stable"
+    )
     for _ in range(3):
         later = two.update({"errors": Window(Counts(300, 200), Counts(3000, 30)), "latency": GOOD})
-    assert later.text.startswith("latency: canary 60 of 300 slower than 218.6 ms, stable 30 of 3,000; evidence ")
-    assert ". errors: canary 203 of 600 bad, stable 60 of 6,000; evidence " in later.text
+    assert later.text.startswith("latency: canary 60 of 300 slower than 218.6 ms (20 %), stable 30 of 3,000 (1 %); evidence ")
+    assert ". errors: canary 203 of 600 bad (33.8 %), stable 60 of 6,000 (1 %); evidence " in later.text
     assert [finding.measure for finding in later.findings] == ["errors", "latency"]
 
 

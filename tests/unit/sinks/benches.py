@@ -67,7 +67,7 @@ def crash_loop(*notify: str, name: str = "crash-loop-1") -> list[Incident]:
         "A container that crashes again and again serves nobody.", links={"runbook": "https://example.com/runbooks/crash-loop"}
     )
     life = [replace(incident(name, notify=notify), background=background)]
-    life.append(then(life[-1], State.ACTING, "no guard objects: evict pod/tensorflow-serving-7b5b8c9d4-xyz12"))
+    life.append(then(life[-1], State.ACTING, "nothing speaks against it: evict pod/tensorflow-serving-7b5b8c9d4-xyz12"))
     life.append(then(life[-1], State.VERIFYING, "evicted; waiting for 3 of 3 ready"))
     acted = replace(life[-1], acted_at=(1002.0,))
     healed = then(acted, State.HEALED, "3 of 3 ready for 1 min")
@@ -103,7 +103,7 @@ def bad_canary(*notify: str) -> list[Incident]:
         steps=("shiftTraffic",),
         background=Background("The canary answers worse than stable.", "errors: sum(rate(errors[1m])), tolerance 1.5"),
     )
-    acting = then(opened, State.ACTING, "no guard objects: shift the traffic of ingress/model-ab-testing")
+    acting = then(opened, State.ACTING, "nothing speaks against it: shift the traffic of ingress/model-ab-testing")
     verifying = replace(then(acting, State.VERIFYING, "canary weight 20 to 0"), acted_at=(1002.0,))
     healed = then(verifying, State.HEALED, "the canary gets no traffic")
     return [opened, acting, verifying, healed, then(healed, State.CLOSED, "stayed healed for the whole cooldown")]
@@ -118,4 +118,4 @@ def waiting_for_approval(*notify: str) -> Incident:
 def approved(asked: Incident) -> Incident:
     """The same when it was approved and acts."""
     given = replace(asked, approvals=(Approved(0, "jane", 1002.0),))
-    return then(given, State.ACTING, "no guard objects: evict the pod")
+    return then(given, State.ACTING, "nothing speaks against it: evict the pod")

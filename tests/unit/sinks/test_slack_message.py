@@ -67,7 +67,7 @@ def test_the_message_says_what_is_needed() -> None:
 
 
 def test_the_story_is_in_the_thread_alone() -> None:
-    story = then(then(incident(), State.ACTING, "no guard objects: will evict"), State.VERIFYING, "evicted")
+    story = then(then(incident(), State.ACTING, "nothing speaks against it: will evict"), State.VERIFYING, "evicted")
     said = "\n".join(texts(render(story)))
     assert "will evict" not in said
     assert "for 2 min" not in said

@@ -46,7 +46,7 @@ def test_a_crash_loop() -> None:
     assert headline(d.incident) == f":white_check_mark: {CRASH} on pod/serving-1"
     assert lines(told(d.incident)) == [
         f"*Seen*: pod/serving-1 is sick: {CRASH}",
-        "*Acts* (evict): no guard objects: will evict pod/serving-1",
+        "*Acts* (evict): nothing speaks against it: will evict pod/serving-1",
         "*Done* (evict): evict pod/serving-1: done",
         "*No longer sick*: pod/serving-1; no signal is left",
         "*Healed* (evict): deployment/serving is at its desired ready count and no signal is left, stable for 1 m",
@@ -65,7 +65,7 @@ def test_an_escalation_is_a_message_of_its_own_that_reaches_people() -> None:
     assert not any(message.broadcast or "<!here>" in message.text for message in before)
     assert lines(before)[3:] == [
         "*Goes on* (nudge): step 1 (evict) did not help: still sick: pod/serving-1; next is nudge",
-        "*Acts* (nudge): no guard objects: will nudge pod/serving-1",
+        "*Acts* (nudge): nothing speaks against it: will nudge pod/serving-1",
         "*Done* (nudge): nudge pod/serving-1: done",
     ]
     assert alarm.broadcast

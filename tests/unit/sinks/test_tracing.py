@@ -78,7 +78,7 @@ async def test_a_healed_incident_is_one_trace_from_signal_to_verification(there:
     assert attributes(children[0])["healer.text"] == "CrashLoopBackOff for 2 min"
     assert attributes(children[2]) == {
         "healer.reason": "Because",
-        "healer.text": "no guard objects: evict pod/tensorflow-serving-7b5b8c9d4-xyz12",
+        "healer.text": "nothing speaks against it: evict pod/tensorflow-serving-7b5b8c9d4-xyz12",
         "healer.action": "evict",
         "healer.step": 0,
     }

@@ -167,7 +167,7 @@ async def test_a_canary_that_fails(tmp_path: Path, measure: Mapping[str, Any]) -
         bench = Bench(prometheus, [measure])
         verdict = await bench.until(BAD)
         looks = bench.number + (1 if measure is INCREASES else 0)
-        assert f"canary {10 * looks} of {50 * looks} bad, stable {2 * looks} of {200 * looks};" in verdict.text
+        assert f"canary {10 * looks} of {50 * looks} bad (20 %), stable {2 * looks} of {200 * looks} (1 %);" in verdict.text
         assert looks <= 4
 
 
@@ -185,7 +185,7 @@ async def test_a_slow_canary(tmp_path: Path) -> None:
         bench = Bench(prometheus, [LATENCY])
         verdict = await bench.until(BAD)
         judged = bench.number - 2
-        assert f"canary {10 * judged} of {50 * judged} slower than 218.6 ms, stable" in verdict.text
+        assert f"canary {10 * judged} of {50 * judged} slower than 218.6 ms (20 %), stable" in verdict.text
         assert verdict.text.endswith("(its first 100 requests do not count: warm-up, 1 m and 20 requests a server)")
 
 
@@ -495,7 +495,7 @@ async def test_a_past_in_which_a_difference_leaves_requests_out_teaches_nothing(
             bench = Bench(prometheus, [{"name": "errors", "total": every, "bad": f"{every} - {good}"}])
             await bench.look()
             texts.append((await bench.verdict())[1])
-    assert ["with nothing known of bursts before" in text for text in texts] == [False, True], texts
+    assert ["with too little earlier traffic to learn from" in text for text in texts] == [False, True], texts
 
 
 # nothing to compare

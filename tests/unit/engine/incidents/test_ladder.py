@@ -330,6 +330,17 @@ def test_a_sick_pod_born_after_the_step_acted_is_no_patient_but_shows_that_the_s
     assert state(d) is State.ESCALATED
 
 
+def test_a_replacement_that_is_sick_is_told_as_the_new_one() -> None:
+    d = drill(rule(heal=[EVICT]))
+    d.world.crash("serving-1")
+    new = evicted(d)
+    d.world.crash(new)
+    assert d.history[-1].reason.text.startswith(f"the new pod/{new} is sick too: ")
+    d.wait(400)
+    assert state(d) is State.ESCALATED
+    assert f"a human is needed: sick as well: the new pod/{new} (" in d.incident.reason.text
+
+
 def test_the_replacement_may_be_seen_before_the_answer_and_is_no_patient_either() -> None:
     d = drill(replicas=4)
     d.world.crash("serving-1")

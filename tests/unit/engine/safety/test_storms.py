@@ -414,7 +414,9 @@ def test_it_is_verified_and_when_that_fails_the_incident_holds() -> None:
     assert state(d) is State.VERIFYING
     d.wait(1)
     assert (state(d), d.incident.reason.code) == (State.WAITING, "Storm")
-    assert "onStorm (page) has not ended it: still sick" in d.incident.reason.text
+    said = d.incident.reason.text
+    assert said.startswith("people were paged, and it is not over: still sick: pod/serving-1 ")
+    assert said.endswith("; healer does nothing more until fewer are sick, a human is needed")
     d.wait(86_400)
     assert len(d.acts) == 1
 
