@@ -28,7 +28,8 @@ log = structlog.get_logger()
 
 _CERTAIN, _SOON = 3, 5.0
 """So many answers in a row, so many seconds apart, say for certain that a kind which was there is gone."""
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError)
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the decoder raises for an object that it cannot take: a hostile one may be nested a thousand levels deep."""
 
 
 class ObjectChange(msgspec.Struct, frozen=True, gc=False):

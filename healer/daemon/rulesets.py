@@ -24,6 +24,10 @@ from healer.rules.vocabulary import Vocabulary
 
 REFUSED, NAME_TAKEN, TOO_MANY = "Refused", "NameTaken", "TooManyRules"
 """Why a RuleSet is not accepted: something is wrong in it, a rule file has its name, its namespace has too many rules."""
+_LARGEST = 64 * 1024
+"""Bytes of a spec that is read: about a hundred rules. Reading more would take a tenant's RuleSet too long for the others."""
+_TOLD = 100
+"""Problems of one RuleSet that are kept."""
 _NAMED = 20
 """RuleSets that are logged by their names when many are judged anew at once."""
 
@@ -92,9 +96,7 @@ class RuleSets:
     @property
     def digest(self) -> str:
         """The digest of what they hold in force; "" where they hold nothing."""
-        parts = [
-            f"{each.object.full_name} {self._readings[each.object.metadata.uid].digest}" for each in self.judged if each.rules
-        ]
+        parts = [f"{each.object.full_name} {each.digest}" for each in self.judged if each.rules]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest() if parts else ""
 
     async def look(self, taken: Collection[str]) -> bool:
@@ -117,7 +119,10 @@ class RuleSets:
         """Read one RuleSet by the loader of rule files, which takes YAML, and so JSON."""
         origin, generation = f"RuleSet {found.full_name}", found.metadata.generation
         head = json.dumps({"apiVersion": API_VERSION, "kind": "RuleSet", "metadata": {"name": found.metadata.name}})
-        spec = msgspec.json.encode(msgspec.json.decode(bytes(found.spec))).decode()
+        kept = before or _ReadRuleSet(0, (), (), "", 0)
+        spec, problem = _plain(found)
+        if problem is not None:
+            return replace(kept, generation=generation, problems=(problem,))
         tenant = granted(self._settings.grants, found.metadata.namespace)
         rules, problems = load_all({origin: f'{head[:-1]}, "spec": {spec}}}'}, self._known, lambda _: tenant)
         rules = [replace(bound, where=origin) for bound in rules]
@@ -126,8 +131,7 @@ class RuleSets:
         if not problems:
             rules = list(capped(Rulebook(rules), self._most).rules)
             return _ReadRuleSet(generation, (), tuple(rules), hashlib.sha256(spec.encode()).hexdigest(), generation)
-        kept = before or _ReadRuleSet(0, (), (), "", 0)
-        return replace(kept, generation=generation, problems=tuple(problems))
+        return replace(kept, generation=generation, problems=tuple(problems[:_TOLD]))
 
     def _judge(self, objects: list[RuleSet], taken: Collection[str]) -> Iterator[JudgedRuleSet]:
         """Who is in force, of RuleSets by namespace and age: the older one has the place, and files come before all."""
@@ -159,6 +163,18 @@ class RuleSets:
         if left := news[_NAMED:]:
             refused = sum(bool(each.reason) for each in left)
             self._log.info("further RuleSets are judged", accepted=len(left) - refused, refused=refused)
+
+
+def _plain(found: RuleSet) -> tuple[str, Problem | None]:
+    """The spec as JSON; or why it is not read at all."""
+    origin = f"RuleSet {found.full_name}"
+    if len(bytes(found.spec)) > _LARGEST:
+        hint = "write the rules into several RuleSets"
+        return "", Problem(origin, 0, 0, "spec", f"the spec is larger than {_LARGEST // 1024} KiB", hint)
+    try:
+        return msgspec.json.encode(msgspec.json.decode(bytes(found.spec))).decode(), None
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        return "", Problem(origin, 0, 0, "spec", f"the spec cannot be read: {error}", "write it as a rule file")
 
 
 def _out(found: RuleSet, reason: str, path: str, message: str, hint: str) -> JudgedRuleSet:

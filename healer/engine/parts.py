@@ -54,8 +54,11 @@ class Parts:
     def count_opening(self, case: Case, firing: Firing, turn: Turn) -> None:
         """Have the breaker of the cluster count a case once, as soon as healer may act on what fires for it."""
         if not case.counted and firing.weight is Weight.FULL and self.counts(case.incident, turn.view):
+            others = self.cases.on(case.incident.workload.uid)
+            again = case.incident.of_tenant and any(other.counted and other.incident.of_tenant for other in others)
             self.cases.count_opening(case)
-            self.guard_state.cluster_breaker.count_opening(turn)
+            if not again:  # a tenant may have many rules for one workload, and opens no breaker by them
+                self.guard_state.cluster_breaker.count_opening(turn)
 
 
 def assemble(rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuning, guards: Guards) -> Parts:

@@ -207,6 +207,11 @@ class Incident:
         return bool(self.known) and target.is_pod and target.uid not in self.known
 
     @property
+    def of_tenant(self) -> bool:
+        """Whether its rule is of a RuleSet in a namespace: "namespace/ruleset/rule"."""
+        return self.rule.count("/") > 1
+
+    @property
     def any_sick(self) -> bool:
         """Whether a signal still fires for any target."""
         return any(target.signals for target in self.targets.values())

@@ -248,6 +248,7 @@ async def test_an_over_long_line_lists_again(server: Server, watching: Watching)
         b'{"type":"ADDED","object":{"metadata":{"name":1,"uid":"u"}}}\n',
         b'{"type":"ADDED","object":{"metadata":{"name":"\xff\xfe","uid":"u"}}}\n',
         b'{"type":"BOOKMARK","object":{"metadata":{}}}\n',
+        b'{"type":"ADDED","object":{"metadata":{"name":"n","uid":"u"},"deep":' + b"[" * 5000 + b"]" * 5000 + b"}}\n",
     ],
 )
 async def test_an_undecodable_line_lists_again(server: Server, watching: Watching, spoilt: bytes) -> None:

@@ -10,6 +10,8 @@ from healer.daemon.recording.files import files_in
 from healer.daemon.recording.lines import DECODER, VERSION, AnyLine, HeadLine
 
 _CHUNK = 64 * 1024
+_LONGEST = 16 * 1024 * 1024
+"""Bytes of a line: an object of Kubernetes has at most one and a half million."""
 _GZIP = 16 + zlib.MAX_WBITS
 _SHOWN = 200
 """Characters of a line that a message shows."""
@@ -40,7 +42,7 @@ def read(path: Path, remark: Callable[[str], None], progress: Callable[[int], No
     for number, text in enumerate(_lines(path, remark, progress)):
         try:
             line = DECODER.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if not number:
                 raise RecordError(f"{path}: is no record of healer: {error}") from error
             remark(f"{path.name}: line {number + 1} cannot be read ({error}); the rest of the file is passed over")
@@ -66,6 +68,8 @@ def _lines(path: Path, remark: Callable[[str], None], progress: Callable[[int], 
     for text in _unpacked(path, remark, progress):
         *lines, rest = (rest + text).split(b"\n")
         yield from filter(None, lines)
+        if len(rest) > _LONGEST:
+            raise RecordError(f"{path}: has a line of more than {_LONGEST // 2**20} MiB: healer writes none")
 
 
 def _unpacked(path: Path, remark: Callable[[str], None], progress: Callable[[int], None]) -> Iterator[bytes]:

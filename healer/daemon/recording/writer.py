@@ -164,7 +164,12 @@ class RecordWriter:
             return
         if not self._lines:
             self._since = self._clock.steady()
-        text = encoded(line)
+        try:
+            text = encoded(line)
+        except (TypeError, ValueError, RecursionError) as error:  # one line harms no other
+            self.counts.refused += 1
+            self._log.error("a line cannot be recorded", kind=type(line).__name__, error=str(error))
+            return
         self._lines.append(text)
         self._bytes += len(text)
         if self._bytes >= self._block or self._clock.steady() - self._since >= self._settings.flush:

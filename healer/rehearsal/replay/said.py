@@ -5,7 +5,10 @@ from datetime import UTC, datetime
 
 def moment(at: float) -> str:
     """A time in UTC, to the second."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):  # of a record that somebody has written by hand
+        return f"{at:g} s since 1970"
 
 
 def times(count: int, what: str) -> str:

@@ -28,7 +28,7 @@ def _percent(value: Any) -> Any:
 
 Percent = Annotated[float, BeforeValidator(_percent), Field(ge=0), InPercent()]
 Part = Annotated[float, BeforeValidator(_percent), Field(ge=0, le=1), InPercent()]
-Rate = Annotated[Number, Field(ge=0)]
+Rate = Annotated[Number, Field(ge=0, le=1e9)]
 Moment = Annotated[Duration, Field(ge=0)]
 
 

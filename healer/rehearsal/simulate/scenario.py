@@ -161,7 +161,7 @@ class NewReplicas(Model):
     """Another number of replicas."""
 
     workload: Name
-    replicas: Annotated[Whole, Field(ge=0)]
+    replicas: Annotated[Whole, Field(ge=0, le=2000)]
 
 
 OPERATIONS = ("rollout", "scale", "drain", "uncordon", "restart", "gitops", "pause", "resume")

@@ -205,6 +205,13 @@ class Checkpoint(Model):
     told: Annotated[tuple[Address, ...], Listed] | None = None
     """All addresses to which something was told until then, in any order; `[]`: nobody that a rule names."""
 
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        compared = (self.acts, self.would_act, self.incidents, self.told)
+        if not self.decisions and all(each is None for each in compared):
+            raise fault("nothing is expected, so that this cannot fail", "write acts: [] where nothing may be done")
+        return self
+
     @property
     def rules_named(self) -> Mapping[str, list[str | None]]:
         """The rules that the entries of each key name."""
@@ -262,3 +269,11 @@ class RuleTest(Model):
     """Settings for all tests, as in a file for `--config`."""
     tests: Annotated[tuple[RuleCase, ...], Field(min_length=1)]
     """The tests."""
+
+    @model_validator(mode="after")
+    def _named_apart(self) -> Self:
+        names = [case.name for case in self.tests]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise fault(f"two tests have the name {name!r}", "say what each of them shows", ("tests", number, "name"))
+        return self

@@ -428,7 +428,7 @@ def test_coverage_counts_rules_steps_and_guards(tmp_path: Path) -> None:
         f"    no test holds back mine/{name}" for name in ("crash", "other")
     }
     assert "not_paused" in lines[-2]
-    paused = GOOD | {"events": [{"pause": {"workload": "serving"}}, CRASH], "expect": [{"acts": []}]}
+    paused = GOOD | {"name": "paused", "events": [{"pause": {"workload": "serving"}}, CRASH], "expect": [{"acts": []}]}
     lines = run(write(tmp_path, [stormy, OTHER], GOOD, paused), "--coverage").stdout.splitlines()
     assert "not_paused" not in lines[-2]
     assert "    no test holds back mine/crash" not in lines
@@ -439,6 +439,7 @@ def test_coverage_counts_rules_steps_and_guards(tmp_path: Path) -> None:
 
 
 WRONG_FILES: dict[str, tuple[str, str, str]] = {
+    "an expectation of nothing": ("expect:\n  - ", "expect:\n  - {}\n  - ", "nothing is expected, so that this cannot fail"),
     "an unknown key": ("lasts: 1h", "last: 1h", "unknown key 'last'"),
     "no unit": ("lasts: 1h", "lasts: 60", "60 has no unit"),
     "an unknown condition": ("CrashLoopBackOff", "CrashLoop", "shows 'CrashLoop' is not known"),

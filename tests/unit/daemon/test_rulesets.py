@@ -1,0 +1,74 @@
+"""What is wrong with one RuleSet harms nothing but itself, however hostile it is."""
+
+import asyncio
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from healer.daemon.rulefiles import vocabulary
+from healer.daemon.rulesets import REFUSED, RuleSets
+from healer.model.ruleset import RuleSet
+from healer.model.view import View
+from healer.rules.grants import RuleSetSettings
+from healer.rules.schema import Mode
+from healer.workloads.registry import WORKLOADS
+
+CRASH = {"name": "crash", "when": {"pod": ["CrashLoopBackOff"]}, "heal": [{"page": {}}]}
+
+
+def ruleset(name: str, spec: str, generation: int = 1) -> RuleSet:
+    head = {"name": name, "namespace": "pay", "uid": f"uid-{name}", "generation": generation}
+    return msgspec.json.decode(f'{{"metadata": {json.dumps(head)}, "spec": {spec}}}', type=RuleSet)
+
+
+def spec(*rules: Any) -> str:
+    return json.dumps({"rules": list(rules)})
+
+
+def rulesets(*objects: RuleSet) -> tuple[View, RuleSets]:
+    view = View(WORKLOADS)
+    for each in objects:
+        view.put(each)
+    return view, RuleSets(view, RuleSetSettings(enabled=True), vocabulary(), lambda _: [], Mode.ENFORCE)
+
+
+@pytest.mark.parametrize(
+    ("hostile", "said"),
+    [
+        ('{"rules": ' + "[" * 900 + "1" + "]" * 900 + "}", ""),
+        ('{"rules": 1' + "0" * 5000 + "}", ""),
+        (spec(CRASH | {"description": "x" * 70_000}), "larger than 64 KiB"),
+        (spec(*({"name": f"r{number}", "odd": 1} for number in range(500))), ""),
+    ],
+    ids=["nested", "a number of 5,000 digits", "large", "wrong in 500 places"],
+)
+async def test_a_hostile_one_is_refused_and_the_other_is_in_force(hostile: str, said: str) -> None:
+    _, found = rulesets(ruleset("hostile", hostile), ruleset("good", spec(CRASH)))
+    await found.look([])
+    bad, good = sorted(found.judged, key=lambda each: not each.problems)
+    assert (bad.reason, [bound.name for bound in good.rules]) == (REFUSED, ["pay/good/crash"])
+    assert 1 <= len(bad.problems) <= 100
+    assert said in str(bad.problems[0])
+
+
+async def test_the_digest_can_be_read_while_others_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metrics and the page ask for it at any moment."""
+    gone, kept = ruleset("gone", spec(CRASH)), ruleset("kept", spec(CRASH))
+    view, found = rulesets(gone, kept)
+    await found.look([])
+    before = found.digest
+    seen: list[str] = []
+    in_thread = asyncio.to_thread
+
+    async def meanwhile(*work: Any) -> Any:
+        seen.append(found.digest)
+        return await in_thread(*work)
+
+    monkeypatch.setattr(asyncio, "to_thread", meanwhile)
+    view.drop(RuleSet, gone.metadata.uid)
+    view.put(ruleset("kept", spec(CRASH, CRASH | {"name": "other"}), generation=2))
+    await found.look([])
+    assert seen == [before]
+    assert found.digest not in ("", before)
