@@ -132,6 +132,7 @@ def _show(found: "Simulation") -> None:
     for rule in found.not_loaded:
         screen.print(clean(f"a fault shows itself to rule {rule}, which is not loaded or does not ask"), style="yellow")
     if found.ruling is not None:
-        screen.print(found.ruling.verdict, style="green" if found.ruling.met else "bold red")
+        met = "" if found.ruling.met else ", and not as the scenario expects:"
+        screen.print(f"{found.ruling.verdict}{met}", style="green" if found.ruling.met else "bold red")
         for each in found.ruling.faults:
             screen.print(clean(f"  {each}"), style="red")

@@ -30,7 +30,8 @@ def found(path: Path) -> list[Path]:
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
     if path.exists():
-        raise RecordError(f"{path}: holds no files of a record: name the folder that `healer run --record` was given")
+        hint = "name the folder that `healer run --record` was given; only the leader records"
+        raise RecordError(f"{path}: holds no files of a record: {hint}")
     raise RecordError(f"{path}: does not exist: name a file of a record, or the folder of it")
 
 
