@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+import structlog
 from _pytest.terminal import TerminalReporter
 
 from tests.support.healer import Verb
@@ -52,6 +53,13 @@ def warm() -> Iterator[None]:
     yield
     Verb.warm.close()
     Verb.warm = None
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[None]:
+    """Let no verb that a test runs in this process set up the log of the next test."""
+    yield
+    structlog.reset_defaults()
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

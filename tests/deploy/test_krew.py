@@ -28,7 +28,7 @@ async def kubectl(*arguments: str, path: tuple[Path, ...]) -> tuple[int, str, st
 async def test_kubectl_runs_the_verbs() -> None:
     code, said, _ = await kubectl("healer", "explain", "--help", path=(KREW, BIN))
     assert code == 0
-    assert "Explain a pod, a Deployment or an incident" in said
+    assert "Explain a pod, a workload or an incident" in said
 
 
 async def test_without_the_command_it_says_how_to_install_it() -> None:

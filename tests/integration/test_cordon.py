@@ -50,7 +50,7 @@ async def test_the_replacement_comes_to_another_node_and_the_node_takes_pods_aga
     await lab.wait_for(lambda lab: cordoned(lab) == [node], PATIENCE)
     (marked,) = [each for each in lab.objects("nodes") if each["metadata"]["name"] == node]
     await lab.wait_for(serves(3, without=was), PATIENCE)
-    await slack.wait_for(says("taken back: node/"), PATIENCE)
+    await slack.wait_for(says("*Taken back*: node/"), PATIENCE)
 
     (incident,) = lab.objects("incidents.healer.dev", NAMESPACE)
     assert marked["metadata"]["annotations"] == {BY: f"{NAMESPACE}/{incident['metadata']['name']}"}

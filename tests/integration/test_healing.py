@@ -193,7 +193,7 @@ async def test_a_workload_all_of_whose_pods_crash_is_left_alone_and_people_are_a
     await lab.apply(serving(behaviour="crash", min_available=None))
     healer = await run(ruleset(CRASH_LOOP))
     await healer.says("incident waiting", reason="Storm")
-    await slack.wait_for(told("waiting"), PATIENCE)
+    await slack.wait_for(told("escalated"), PATIENCE)
     assert len(slack.messages[CHANNEL]) == 1, "one message, not one for each pod"
     assert evictions(lab) == []
 

@@ -61,7 +61,7 @@ async def test_replicas_are_added_and_taken_back_when_the_incident_is_healed(lab
     await healer.says("incident healed", rule="test/busy")
     await lab.wait_for(serves(3), PATIENCE)
     await slack.wait_for(
-        lambda s: any("taken back: replicas of" in line for thread in s.threads(CHANNEL) for line in thread), PATIENCE
+        lambda s: any("*Taken back*: replicas of" in line for thread in s.threads(CHANNEL) for line in thread), PATIENCE
     )
 
     assert history(lab)[-1] == "TakenBack"
@@ -148,7 +148,7 @@ async def test_with_an_autoscaler_its_minimum_is_raised_and_put_back(lab: Lab, r
     await lab.wait_for(serves(5), PATIENCE)
     await healer.post(resolved(firing))
     await lab.wait_for(serves(3), PATIENCE)
-    await slack.wait_for(says("taken back: minReplicas of horizontalpodautoscaler/serving: 5 -"), PATIENCE)
+    await slack.wait_for(says("*Taken back*: minReplicas of horizontalpodautoscaler/serving: 5 -"), PATIENCE)
     written = [seen.permission for seen in lab.requests if seen.verb == "patch"]
     assert written == ["horizontalpodautoscalers", "horizontalpodautoscalers"]
 
@@ -168,7 +168,7 @@ async def test_what_finds_no_room_is_told_and_taken_back_and_nothing_stronger_is
     await lab.wait_for(lambda lab: len(pods(lab)) == 5, PATIENCE)
     await healer.post(resolved(firing))
 
-    await slack.wait_for(says("what healer has added is not all ready, a human is needed"), PATIENCE)
+    await slack.wait_for(says("what healer has added is not all ready"), PATIENCE)
     await lab.wait_for(serves(3), PATIENCE)
     await slack.wait_for(told("closed"), PATIENCE)
     assert history(lab)[-2:] == ["TakenBack", "Recovered"]
@@ -188,4 +188,4 @@ async def test_a_statefulset_is_scaled_by_its_scale_too(lab: Lab, run: Run, slac
     await lab.wait_for(serves(3), PATIENCE)
     await healer.post(resolved(firing))
     await lab.wait_for(serves(2), PATIENCE)
-    await slack.wait_for(says("taken back: replicas of statefulset/ranker: 3 -"), PATIENCE)
+    await slack.wait_for(says("*Taken back*: replicas of statefulset/ranker: 3 -"), PATIENCE)

@@ -96,7 +96,7 @@ async def test_the_incident_goes_on_under_its_own_silence_hears_the_end_and_ends
         await fire(monitor, began, over=True)
         await slack.wait_for(told("healed"), PATIENCE)
         await until(monitor, lambda found: not found)
-        await slack.wait_for(says("taken back: alert/"), PATIENCE)
+        await slack.wait_for(says("*Taken back*: alert/"), PATIENCE)
         await lab.wait_for(serves(3), PATIENCE)
         assert "Suppressed" not in history(lab)
 
@@ -125,7 +125,7 @@ async def test_a_human_hears_of_it_as_soon_as_healer_gives_up(lab: Lab, run: Run
         await until(monitor, bool)
         await slack.wait_for(told("escalated"), PATIENCE)
         await until(monitor, lambda found: not found)
-        await slack.wait_for(says("taken back: alert/"), PATIENCE)
+        await slack.wait_for(says("*Taken back*: alert/"), PATIENCE)
         assert history(lab)[-1] == "TakenBack"
 
 
@@ -137,7 +137,7 @@ async def test_a_pause_ends_the_silence(lab: Lab, run: Run, slack: FakeSlack, tm
         await until(monitor, bool)
         await patch(lab, f"/api/v1/namespaces/{NAMESPACE}", {"metadata": {"annotations": {"healer.dev/paused": "true"}}})
         await until(monitor, lambda found: not found)
-        await slack.wait_for(says("taken back: alert/"), PATIENCE)
+        await slack.wait_for(says("*Taken back*: alert/"), PATIENCE)
         assert serves(3)(lab)
 
 

@@ -197,7 +197,9 @@ def test_a_file_can_be_played_alone_and_goes_on_from_its_state(tmp_path: Path) -
     drill = Drill(rulebook(NOBODY))
     tape = Tape(drill, tmp_path, file_size=4096, total_size=1024 * 1024)
     drill.alert("serving-1", "HighLatency")
-    for _ in range(400):  # until a file is full
+    full = False
+    while not full:  # the thread of the writer says when
+        full = tape.writer.wants is not None
         drill.world.relabel("serving-3", app="serving", n=str(drill.now))
         drill.wait(15)
     lines = tape.stop()
