@@ -672,7 +672,7 @@ class QuarantineExpires(Quarantine):
             return
         await self.lab.wait_for(lambda _: '"ended"' in str(self.notice), PATIENCE)
         pod = f"pod/{self._alert['labels']['pod']}"
-        ends = (f"taken back: {pod}", f"nothing is left to take back: {pod}", f"{pod} is gone")
+        ends = (f"*Taken back*: {pod}", f"nothing is left to take back: {pod}", f"{pod} is gone")
         await self.slack.wait_for(lambda s: any(end in line for end in ends for t in s.threads(CHANNEL) for line in t), PATIENCE)
 
     def _expire(self, incident: Object) -> None:
