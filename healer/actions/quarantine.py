@@ -11,6 +11,7 @@ import msgspec
 from pydantic import Field
 
 from healer.actions.base import Call, Clients, Reversal
+from healer.actions.shared.counted_budget import CountedBudget
 from healer.actions.shared.recheck import look_again, recheck, rechecked
 from healer.actions.shared.refusal import refusal, unread
 from healer.actions.shared.rolling import rung
@@ -23,7 +24,7 @@ from healer.model.action import ActionSpec, Outcome, OutcomeKind, permissions
 from healer.model.annotations import QUARANTINED, QUARANTINED_FROM
 from healer.model.duration import Duration, about
 from healer.model.incident import Incident, Reason
-from healer.model.kube import KubeObject, KubeStruct, LabelSelector, Pod, matches
+from healer.model.kube import Pod, matches
 from healer.model.target import ActsOn
 from healer.model.temporary import TemporaryChange
 from healer.model.view import View
@@ -42,34 +43,8 @@ class QuarantineParams(Model):
     """How long the pod is kept. Then healer deletes it. It keeps its resources until then, a GPU as well."""
 
 
-class _CountedBudgetSpec(KubeStruct, frozen=True):
-    selector: LabelSelector | None = None
-    unhealthy_pod_eviction_policy: str = ""
-
-
-class _BudgetStatus(KubeStruct, frozen=True):
-    disruptions_allowed: int = 0
-    current_healthy: int = 0
-    desired_healthy: int = 0
-    observed_generation: int = 0
-
-
-class _CountedBudget(KubeObject, frozen=True, kw_only=True):
-    spec: _CountedBudgetSpec = _CountedBudgetSpec()
-    status: _BudgetStatus = _BudgetStatus()
-
-    def allows(self, pod: Pod) -> bool:
-        """Whether the Eviction API would let the pod go now (pkg/registry/core/pod/storage/eviction.go)."""
-        counts = self.status
-        if not pod.ready and self.spec.unhealthy_pod_eviction_policy == "AlwaysAllow":
-            return True
-        if counts.observed_generation < self.metadata.generation:
-            return False
-        return counts.disruptions_allowed > 0 or (not pod.ready and counts.current_healthy >= counts.desired_healthy > 0)
-
-
 class _CountedBudgets(msgspec.Struct):
-    items: list[_CountedBudget] = []
+    items: list[CountedBudget] = []
 
 
 class _QuarantinedPods(msgspec.Struct):
@@ -150,7 +125,7 @@ async def _bounded(call: Call, params: QuarantineParams) -> Outcome | None:
     return Outcome(OutcomeKind.REFUSED, "QuarantineLimit", text)
 
 
-async def _budgets(api: Api, namespace: str) -> list[tuple[Selecting, _CountedBudget]]:
+async def _budgets(api: Api, namespace: str) -> list[tuple[Selecting, CountedBudget]]:
     """The PodDisruptionBudgets of a namespace, without those that select no pods (a null selector). Raises ClusterError."""
     found = await api.get(f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets", _CountedBudgets)
     return [
@@ -160,7 +135,7 @@ async def _budgets(api: Api, namespace: str) -> list[tuple[Selecting, _CountedBu
     ]
 
 
-def _budgeted(call: Call, pod: Pod, budgets: Sequence[tuple[Selecting, _CountedBudget]]) -> Outcome | None:
+def _budgeted(call: Call, pod: Pod, budgets: Sequence[tuple[Selecting, CountedBudget]]) -> Outcome | None:
     """Why the PodDisruptionBudgets do not allow it now; None when they do."""
     mine = [budget for what, budget in budgets if matches(what.selector, pod.metadata.labels)]
     names = ", ".join(sorted(each.metadata.name for each in mine))

@@ -12,7 +12,7 @@ import msgspec
 from healer.clock import SYSTEM, Clock
 from healer.cluster.access import Access, Connection
 from healer.cluster.contact import Contact, RbacRequest, rbac_request
-from healer.cluster.decode import ListPage
+from healer.cluster.decode import UNDECODABLE, ListPage, page_of_deep_items
 from healer.cluster.errors import ApiError, ApiUnavailable, ClusterConfigError, ClusterError, Unreadable
 
 __all__ = ["METADATA_LIST", "Api", "ApiError", "ApiUnavailable", "ClusterConfigError", "ClusterError", "Unreadable"]
@@ -94,7 +94,7 @@ class Api:
         body = await self.request("GET", path, query=query, accept=accept)
         try:
             return msgspec.json.decode(body, type=type)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNDECODABLE as error:
             raise Unreadable(f"GET {path}: the answer is no {type.__name__}: {error}") from error
 
     @asynccontextmanager
@@ -197,6 +197,18 @@ _MOST_OBJECTS = 200_000
 """The largest number of objects in one list. Kubernetes is tested with 150,000 pods."""
 
 
+async def _page(api: Api, path: str, parameters: Mapping[str, str]) -> ListPage:
+    """One page. An item that is nested too deep for the decoder hides none of the others. Raises ClusterError."""
+    body = await api.request("GET", path, query=parameters)
+    try:
+        try:
+            return msgspec.json.decode(body, type=ListPage)
+        except RecursionError:
+            return await asyncio.to_thread(page_of_deep_items, body)
+    except UNDECODABLE as error:
+        raise Unreadable(f"GET {path}: the answer is no {ListPage.__name__}: {error}") from error
+
+
 async def pages(
     api: Api, path: str, *, page: int, query: Mapping[str, str] | None = None, most: int = _MOST_OBJECTS
 ) -> AsyncGenerator[ListPage, None]:
@@ -209,7 +221,7 @@ async def pages(
     tokens: set[str] = set()
     found, expected = 0, most
     while True:
-        part = await api.get(path, ListPage, parameters)
+        part = await _page(api, path, parameters)
         meta, items = part.metadata, len(part.items or ())
         if not tokens and meta.remaining_item_count is not None and meta.continue_:
             expected = min(most, 2 * (items + meta.remaining_item_count) + page)

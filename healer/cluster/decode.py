@@ -4,6 +4,7 @@ The event's `type` is the tag of a union. ERROR and BOOKMARK have objects of oth
 Measured for an event with a pod of 4.8 kB: 4.5 us, as fast as without a union; 7.4 us when the type is decoded first.
 """
 
+import re
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -25,6 +26,39 @@ class ListPage(msgspec.Struct):
 
     metadata: ListMeta
     items: list[msgspec.Raw] | None = None
+
+
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the decoder raises for a body that it cannot take. The API server lets objects be nested ten thousand levels deep."""
+_SIGNS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
+
+
+def page_of_deep_items(body: bytes) -> ListPage:
+    """A page with an item that is nested too deep for the decoder: the items are only told apart. Raises UNDECODABLE.
+
+    It takes a microsecond for each text and bracket, and so is for a thread.
+    """
+    depth = first = last = begun = 0
+    key, items = b"", list[msgspec.Raw]()
+    for found in _SIGNS.finditer(body):
+        match found[0]:
+            case b"{" | b"[":
+                depth += 1
+                if depth == 2 and key == b'"items"':
+                    first = found.end()
+                elif depth == 3 and first and not last:
+                    begun = found.start()
+            case b"}" | b"]":
+                depth -= 1
+                if depth == 2 and begun:
+                    items.append(msgspec.Raw(body[begun : found.end()]))
+                    begun = 0
+                elif depth == 1 and first and not last:
+                    last = found.start()
+            case text if depth == 1:
+                key = text
+    head = msgspec.json.decode(body[:first] + body[last:], type=ListPage)
+    return ListPage(head.metadata, items)
 
 
 class Put(msgspec.Struct, gc=False):

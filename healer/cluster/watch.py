@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from healer.cluster.api import Api, pages
-from healer.cluster.decode import Bookmark, Drop, ListPage, LooseObject, Put, Splitter, event_decoder
+from healer.cluster.decode import UNDECODABLE, Bookmark, Drop, ListPage, LooseObject, Put, Splitter, event_decoder
 from healer.cluster.errors import ApiError, ApiUnavailable, Backoff, ClusterError, Unreadable, is_servers
 from healer.cluster.resources import Resource
 from healer.model.annotations import QUARANTINED
@@ -28,8 +28,6 @@ log = structlog.get_logger()
 
 _CERTAIN, _SOON = 3, 5.0
 """So many answers in a row, so many seconds apart, say for certain that a kind which was there is gone."""
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What the decoder raises for an object that it cannot take: a hostile one may be nested a thousand levels deep."""
 
 
 class ObjectChange(msgspec.Struct, frozen=True, gc=False):
@@ -258,7 +256,7 @@ class Reflector:
                 try:
                     obj = self._items.decode(raw)
                     found[obj.metadata.uid] = obj
-                except _UNDECODABLE as error:
+                except UNDECODABLE as error:
                     unreadable.add(self._log_undecodable(raw, error))
                 await turns.offer()
         self.counts.lists += 1
@@ -295,7 +293,7 @@ class Reflector:
         self.counts.unreadable += 1
         try:
             meta = msgspec.json.decode(raw, type=LooseObject).metadata
-        except _UNDECODABLE:
+        except UNDECODABLE:
             meta = LooseObject().metadata
         log.error("object cannot be read", kind=self.resource.name, namespace=meta.namespace, name=meta.name, error=str(error))
         return meta.uid
@@ -349,7 +347,7 @@ class Reflector:
         """Apply one event to the view, call the listener, and store the new resourceVersion."""
         try:
             event = self._events.decode(line)
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             raise Unreadable(f"WATCH {self._path}: {error}: {body_text(line, 200)!r}") from error
         self.counts.events += 1
         if isinstance(event, Put):

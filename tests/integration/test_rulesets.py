@@ -1,6 +1,8 @@
 """RuleSets in the cluster: a tenant's rules act in its namespace as far as granted, and a wrong one harms nobody else."""
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,33 @@ async def test_a_grant_that_names_what_there_is_not_is_an_error_at_the_start(
     assert code == 2
     assert "HEALER_RULESETS__GRANTS: '*' is granted the action evikt, which there is not; did you mean evict?" in said
     assert "'*' is granted the address ml-oncall, which is none" in said
+
+
+@pytest.fixture
+def deep_lab() -> Iterator[None]:
+    """The lab is of Python, and takes as many levels as the API server then."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    yield
+    sys.setrecursionlimit(limit)
+
+
+@pytest.mark.usefixtures("deep_lab")
+async def test_one_that_is_nested_too_deep_for_the_decoder_hides_no_other_and_ends_no_daemon(defined: Lab, run: Run) -> None:
+    """Neither in the list of a daemon that begins, nor in the watch of one that runs."""
+    lab = defined
+
+    def deep(name: str) -> Object:
+        nested: Any = 1
+        for _ in range(600):
+            nested = {"a": [nested]}
+        return tenants(on("Deep") | {"junk": nested}, name=name)
+
+    await lab.apply(deep("before"))
+    await lab.apply(tenants(on("Mine")))
+    healer = await run(FILES, **ON)
+    await healer.says("object cannot be read", kind="RuleSet")
+    await accepted(lab, "True")
+    await lab.apply(deep("during"))
+    await lab.apply(tenants(on("Later"), name="later"))
+    await accepted(lab, "True", name="later")

@@ -1,13 +1,13 @@
 """Which permissions the account of healer lacks for the rules: the API server is asked about each (SubjectAccessReview)."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from healer.actions.registry import ACTIONS
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.cluster.reviews import may_access
-from healer.model.action import Permission
+from healer.model.action import Permission, Permissions
 from healer.operate.cluster_check.finding import ClusterFinding
 from healer.operate.rbac import JOURNAL, apart, needed, split
 from healer.rules.rulebook import BoundRule, Rulebook
@@ -44,8 +44,9 @@ async def missing_permissions(
     if wanted and not any(granted):
         text = f"{account} may do nothing of what the rules need: healer is not installed here yet, or --account is another"
         return [ClusterFinding(_TOPIC, text)]
+    needing = {bound.name: needed(Rulebook([bound]), ACTIONS) for bound in rules}
     return [
-        ClusterFinding(_TOPIC, f"{account} may not {_said(permission, where)}", _needing(rules, permission))
+        ClusterFinding(_TOPIC, f"{account} may not {_said(permission, where)}", _needing(needing, permission))
         for (permission, where), allowed in zip(wanted, granted, strict=True)
         if not allowed
     ]
@@ -70,7 +71,7 @@ def _said(permission: Permission, where: str) -> str:
     return f"{permission.verb} {permission.resource}{group}" + (f" in {where}" if where else "")
 
 
-def _needing(rules: list[BoundRule], permission: Permission) -> tuple[str, ...]:
+def _needing(needing: Mapping[str, Permissions], permission: Permission) -> tuple[str, ...]:
     """The rules that need it; none where all do, as for the journal, or for what is outside of their namespaces."""
-    found = tuple(bound.name for bound in rules if permission in needed(Rulebook([bound]), ACTIONS))
-    return () if len(found) == len(rules) else found
+    found = tuple(name for name, needs in needing.items() if permission in needs)
+    return () if len(found) == len(needing) else found
