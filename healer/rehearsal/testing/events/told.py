@@ -115,8 +115,8 @@ def _asked(stage: CaseStage, rule: str, source: str, shows: str, target: Target)
     else:
         text = f"{shows} of {target}"
         held[key] = Signal(source, shows, target, True, stage.driver.now, key, f"{key}@{stage.driver.now}", text, rule=rule)
-        begin = lambda name: _asked(stage, rule, source, shows, stage.target(name))  # noqa: E731
-        stage.ail(target, key, Ailment(begin, partial(_ended, stage, rule, key)))
+        again = Ailment(lambda name: _asked(stage, rule, source, shows, stage.target(name)), partial(_ended, stage, rule, key))
+        stage.ail(target, key, again)
     stage.answer(rule)
 
 
