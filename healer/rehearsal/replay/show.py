@@ -11,6 +11,7 @@ from healer.rehearsal.replay.diff import Difference, Differs, differences
 from healer.rehearsal.replay.replaying import Replayed
 from healer.rehearsal.replay.said import moment, times
 from healer.rehearsal.replay.story import Hold, Story, ToldAct
+from healer.rehearsal.timeline import TimelineLine
 
 OPEN_LOOP = (
     "The recorded cluster does not answer to what these rules would have done: a pod that they would have evicted stays sick "
@@ -62,25 +63,28 @@ def _head(result: Replayed, screen: Console) -> None:
 
 
 def _timeline(story: Story, screen: Console) -> None:
-    rows: list[tuple[float, str, str]] = [(deed.at, _kind(deed), _deed(deed)) for deed in story.deeds]
-    rows += [(hold.at, "held", _hold(hold)) for hold in story.holds.values()]
-    for at, kind, text in sorted(rows):
-        _line(screen, at, kind, text)
+    lines = [_act(deed, _kind(deed)) for deed in story.deeds]
+    lines += [_held(hold, "held") for hold in story.holds.values()]
+    for line in sorted(lines, key=lambda line: (line.at, line.kind, line.said)):
+        _print(screen, line)
     if story.more_holds:
         screen.print(f"{times(story.more_holds, 'further reason')} not to act are left out", style="dim")
 
 
-def _line(screen: Console, at: float, kind: str, text: str) -> None:
-    screen.print(Text.assemble((f"{moment(at)}  ", "dim"), (f"{kind:<8}", _STYLES[kind]), clean(text)))
+def _print(screen: Console, line: TimelineLine) -> None:
+    at, kind, said = line.columns(moment)
+    screen.print(Text.assemble((f"{at}  ", "dim"), (f"{kind}  ", _STYLES[line.kind]), clean(said)))
 
 
 def _kind(deed: ToldAct) -> str:
     return "further" if deed.echo else "dry run" if deed.dry_run else "act"
 
 
-def _deed(deed: ToldAct) -> str:
+def _act(deed: ToldAct, kind: str, after: str = "") -> TimelineLine:
+    """An act as a line: what was done to what, why, and what is to be said after it."""
     really = f"; really done too: {deed.outcome.reason}" if deed.recorded and deed.outcome is not None else ""
-    return f"{deed.action} {_place(deed)} by {deed.rule}, step {deed.step + 1}: {deed.why}{really}"
+    said = f"{deed.action} {_place(deed)} (step {deed.step + 1}): {deed.why}{really}{after}"
+    return TimelineLine(deed.at, kind, said, deed.workload.name, deed.rule)
 
 
 def _place(deed: ToldAct) -> str:
@@ -88,9 +92,9 @@ def _place(deed: ToldAct) -> str:
     return f"{deed.target} in {namespace}" if namespace else str(deed.target)
 
 
-def _hold(hold: Hold) -> str:
+def _held(hold: Hold, kind: str, before: str = "") -> TimelineLine:
     often = f" ({times(hold.times, 'time')})" if hold.times > 1 else ""
-    return f"{hold.rule} on {hold.target}: {hold.code}: {hold.text}{often}"
+    return TimelineLine(hold.at, kind, f"{hold.text}{often}", rule=f"{before}{hold.rule} on {hold.target}", code=hold.code)
 
 
 def _totals(story: Story, screen: Console) -> None:
@@ -111,7 +115,7 @@ def _acts(story: Story) -> str:
     deeds = story.counted
     troubles = {deed.incident for deed in deeds}
     if not deeds:
-        return "acted not once"
+        return "acted on nothing"
     actions: dict[str, int] = {}
     for deed in deeds:
         name = f"{deed.action} (dry run)" if deed.dry_run else deed.action
@@ -122,22 +126,21 @@ def _acts(story: Story) -> str:
 
 def _differences(found: Sequence[Difference], screen: Console, compared_with: str) -> None:
     for each in found:
-        _line(screen, each.at, each.how, _said(each, compared_with))
+        _print(screen, _said(each, compared_with))
     if not found:
         screen.print(clean(f"nothing changes: these rules would have done the same as {compared_with}"), style="bold green")
 
 
-def _said(each: Difference, compared_with: str) -> str:
-    deed, before = each.deed, each.before
+def _said(each: Difference, compared_with: str) -> TimelineLine:
+    deed, before, how = each.deed, each.before, each.how
     if deed is not None and before is not None:
-        if each.how is Differs.MOVED:
+        if how is Differs.MOVED:
             way = "earlier" if deed.at < before.at else "later"
-            return f"{_deed(deed)}; {about(abs(deed.at - before.at))} {way} than {compared_with} ({moment(before.at)})"
-        return f"{_deed(deed)}; {compared_with}: by {before.rule}{' as a dry run' if before.dry_run else ''}"
+            return _act(deed, how, f"; {about(abs(deed.at - before.at))} {way} than {compared_with} ({moment(before.at)})")
+        return _act(deed, how, f"; {compared_with}: by {before.rule}{' as a dry run' if before.dry_run else ''}")
     if deed is not None:
-        return f"{_deed(deed)}; not so {compared_with}"
+        return _act(deed, how, f"; not so {compared_with}")
+    only = "" if how is Differs.HELD else f"only {compared_with}: "
     if before is not None:
-        return f"only {compared_with}: {_deed(before)}"
-    if each.hold is None:
-        return ""
-    return _hold(each.hold) if each.how is Differs.HELD else f"only {compared_with}: {_hold(each.hold)}"
+        return _act(before, how, f"; only {compared_with}")
+    return TimelineLine(each.at, how, "") if each.hold is None else _held(each.hold, how, only)

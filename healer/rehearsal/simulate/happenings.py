@@ -1,23 +1,11 @@
 """What happens in a scenario, in its order: the timeline."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
-What = Literal["fault", "cured", "alert", "resolved", "operation", "decision", "action", "incident", "person"]
+from healer.rehearsal.timeline import TimelineLine
 
-
-@dataclass(frozen=True, slots=True)
-class TimelineEntry:
-    """One line. `at` is in seconds from the beginning; `code` is the reason's, as `healer explain` has it."""
-
-    at: float
-    kind: What
-    text: str
-    workload: str = ""
-    code: str = ""
-    rule: str = ""
-    fault: str = ""
+FAULT, CURED, ALERT, RESOLVED, OPERATION = "fault", "cured", "alert", "resolved", "operation"
+"""The kinds of what is played; what is done is an `act`, and what healer says has the kind of its state or verb."""
 
 
 class Happenings:
@@ -25,8 +13,8 @@ class Happenings:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self.all: list[TimelineEntry] = []
+        self.all: list[TimelineLine] = []
 
-    def add(self, what: What, text: str, workload: str = "", *, code: str = "", rule: str = "", fault: str = "") -> None:
+    def add(self, kind: str, text: str, workload: str = "", *, code: str = "", rule: str = "", fault: str = "") -> None:
         """Something happens now."""
-        self.all.append(TimelineEntry(self._clock(), what, text, workload, code, rule, fault))
+        self.all.append(TimelineLine(self._clock(), kind, text, workload, rule, code, fault))

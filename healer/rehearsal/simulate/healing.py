@@ -31,6 +31,7 @@ from healer.rehearsal.simulate.policies import Scene
 from healer.rehearsal.simulate.probing import ModelledProbes
 from healer.rehearsal.simulate.prometheus import Posted
 from healer.rehearsal.simulate.wire import Wire
+from healer.rehearsal.timeline import ACT
 from healer.settings import Settings
 from healer.sinks.base import HistoryProgress
 from healer.sources.alertmanager.standing import StandingAlerts
@@ -172,15 +173,15 @@ class Healer:
     def _ended(self, act: Act, outcome: Outcome, before: Standing, after: Standing) -> None:
         if not act.dry_run and outcome.kind is OutcomeKind.DONE:
             workload = act.incident.workload.name
-            self._scene.happenings.add("action", outcome.text, workload, code=act.action, rule=act.incident.rule)
+            self._scene.happenings.add(ACT, outcome.text, workload, code=act.action, rule=act.incident.rule)
 
     def _tell(self, incident: Incident) -> None:
         progress = self._progress.setdefault(incident.id, HistoryProgress())
         for entry in progress.unseen(incident.history):
             progress.advance(entry)
             self._scene.happenings.add(
-                "incident",
-                f"{entry.state}: {entry.reason.text}",
+                entry.state,
+                entry.reason.text,
                 incident.workload.name,
                 code=entry.reason.code,
                 rule=incident.rule,
@@ -194,7 +195,9 @@ class Healer:
             self._said[decision.incident] = said
             incident = self._journal.incident(decision.incident)
             workload = decision.target.name if incident is None else incident.workload.name
-            self._scene.happenings.add("decision", said, workload, code=decision.reason.code, rule=decision.rule)
+            self._scene.happenings.add(
+                decision.verb, decision.reason.text, workload, code=decision.reason.code, rule=decision.rule
+            )
 
 
 def tuning(settings: Settings) -> Tuning:

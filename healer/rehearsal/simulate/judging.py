@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from healer.actions.registry import ACTIONS
 from healer.model.duration import about
-from healer.rehearsal.simulate.happenings import TimelineEntry
 from healer.rehearsal.simulate.life import Life
 from healer.rehearsal.simulate.scenario import ANY, Deed, Expectation
+from healer.rehearsal.timeline import ACT, TimelineLine
 
 HARM = 0.001
 """A share of the requests: so many more that fail than without healer are harm."""
@@ -74,21 +74,21 @@ def _failings(expect: Expectation, healed: Life) -> Iterator[str]:
                 yield f"{strike.id} took {took} to heal, longer than {about(expect.heals_within)}"
 
 
-def done(life: Life, deed: Deed) -> list[TimelineEntry]:
+def done(life: Life, deed: Deed) -> list[TimelineLine]:
     """The actions of a life that a deed names."""
-    return [each for each in life.happenings if each.kind == "action" and _is(each, deed)]
+    return [each for each in life.timeline if each.kind == ACT and _is(each, deed)]
 
 
-def changes(life: Life) -> list[TimelineEntry]:
+def changes(life: Life) -> list[TimelineLine]:
     """The actions that changed something in the cluster."""
-    return [each for each in life.happenings if each.kind == "action" and _changes(each.code)]
+    return [each for each in life.timeline if each.kind == ACT and _changes(each.code)]
 
 
 def _changes(action: str) -> bool:
     return action not in ACTIONS or ACTIONS[action].spec.changes
 
 
-def _is(action: TimelineEntry, deed: Deed) -> bool:
+def _is(action: TimelineLine, deed: Deed) -> bool:
     named = _changes(action.code) if deed.action == ANY else action.code == deed.action
     there = deed.workload is None or action.workload == deed.workload
     return named and there and deed.after <= action.at and (deed.before is None or action.at <= deed.before)

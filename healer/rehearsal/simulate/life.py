@@ -10,7 +10,7 @@ from typing import Any
 from healer.lab.objects import CHANCE, CLOCK
 from healer.model.incident import Incident
 from healer.rehearsal.simulate.autoscaling import ModelledAutoscalers
-from healer.rehearsal.simulate.happenings import Happenings, TimelineEntry
+from healer.rehearsal.simulate.happenings import Happenings
 from healer.rehearsal.simulate.healing import Healer
 from healer.rehearsal.simulate.operations import Operations
 from healer.rehearsal.simulate.played import PlayedCluster
@@ -20,6 +20,7 @@ from healer.rehearsal.simulate.scenario import Scenario
 from healer.rehearsal.simulate.serving import Service, Serving, edges
 from healer.rehearsal.simulate.strikes import Strike, Strikes
 from healer.rehearsal.simulate.virtual import VirtualLoop, run
+from healer.rehearsal.timeline import TimelineLine
 from healer.rules.rulebook import Rulebook
 from healer.settings import Settings
 
@@ -46,7 +47,7 @@ class Life:
     lasts: float
     services: Mapping[str, Service]
     strikes: list[Strike]
-    happenings: list[TimelineEntry]
+    timeline: list[TimelineLine]
     incidents: list[Incident] = field(default_factory=list)
     unready: list[str] = field(default_factory=list)
     """The workloads that were not whole when the scenario began."""

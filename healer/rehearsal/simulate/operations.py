@@ -10,7 +10,7 @@ from healer.lab.apiserver.subresources import evict
 from healer.lab.kinds import NODE
 from healer.lab.objects import Object, annotations_of, clone
 from healer.model.annotations import PAUSED
-from healer.rehearsal.simulate.happenings import Happenings
+from healer.rehearsal.simulate.happenings import OPERATION, Happenings
 from healer.rehearsal.simulate.played import KINDS, PlayedCluster, node_of
 from healer.rehearsal.simulate.scenario import OperationSpec
 
@@ -45,11 +45,11 @@ class Operations:
         given = getattr(operation, operation.what)
         workload = getattr(given, "workload", "")
         said = " ".join(f"{value}" for value in given.model_dump().values())
-        self._happenings.add("operation", f"{operation.what} {said}", workload)
+        self._happenings.add(OPERATION, f"{operation.what} {said}", workload)
         try:
             await getattr(self, f"_{operation.what}")(given)
         except ApiRefusal as error:
-            self._happenings.add("operation", f"{operation.what} {said} was refused: {error}", workload)
+            self._happenings.add(OPERATION, f"{operation.what} {said} was refused: {error}", workload)
 
     async def _rollout(self, given: Any) -> None:
         def change(obj: Object) -> None:
@@ -118,5 +118,5 @@ class Operations:
     def _sync(self, workload: str) -> None:
         spec = self._kept[workload]
         if self._cluster.object(workload)["spec"] != spec:
-            self._happenings.add("operation", "GitOps puts the manifest back", workload)
+            self._happenings.add(OPERATION, "GitOps puts the manifest back", workload)
             self._cluster.change(workload, lambda obj: obj.update(spec=clone(spec)))

@@ -16,6 +16,7 @@ from healer.rehearsal.simulate.happenings import Happenings
 from healer.rehearsal.simulate.played import PlayedCluster, workload_of
 from healer.rehearsal.simulate.prometheus import ModelledPrometheus, Posted
 from healer.rehearsal.simulate.strikes import Strikes
+from healer.rehearsal.timeline import ACT
 from healer.rules.rulebook import Rulebook
 from healer.settings import Settings
 
@@ -118,7 +119,7 @@ class DeleteOnAlert:
         kinds = ("deployment", "statefulset", "daemonset")
         name = next((labels[kind] for kind in kinds if kind in labels), "")
         if name in self._scene.cluster.workloads:
-            self._scene.happenings.add("action", f"rollout restart of {name}", name, code="restart")
+            self._scene.happenings.add(ACT, f"rollout restart of {name}", name, code="restart")
             self._scene.cluster.change(name, self._restarted)
 
     def _restarted(self, obj: Object) -> None:
@@ -135,4 +136,4 @@ def _delete(scene: Scene, namespace: str, name: str) -> None:
         scene.cluster.lab.api.delete(POD, namespace, name, DeleteOptions())
     except ApiRefusal:
         return  # it is gone
-    scene.happenings.add("action", f"delete pod/{name}", workload, code="delete")
+    scene.happenings.add(ACT, f"delete pod/{name}", workload, code="delete")

@@ -16,7 +16,7 @@ from typing import Any
 
 from healer.lab.objects import Object, is_ready
 from healer.rehearsal.simulate.cluster_spec import AlertSpec, Gap, PlayedWorkload, PrometheusSpec
-from healer.rehearsal.simulate.happenings import Happenings
+from healer.rehearsal.simulate.happenings import ALERT, RESOLVED, Happenings
 from healer.rehearsal.simulate.played import PlayedCluster, node_of, workload_of
 from healer.rehearsal.simulate.serving import Serving
 from healer.rehearsal.simulate.strikes import Strikes
@@ -119,7 +119,7 @@ class ModelledPrometheus:
             if over:
                 del self.active[labels]
                 if alert.told is not None:
-                    self._happenings.add("resolved", _said(alert), alert.workload)
+                    self._happenings.add(RESOLVED, _said(alert), alert.workload)
                     await self._send(alert, now, resolved=True)
             elif alert.fired is not None:
                 await self._tell(alert, now)
@@ -129,7 +129,7 @@ class ModelledPrometheus:
         if alert.told is None:
             if now < (alert.fired or 0.0) + self._spec.group_wait:
                 return
-            self._happenings.add("alert", f"{_said(alert)}: {alert.summary}", alert.workload)
+            self._happenings.add(ALERT, f"{_said(alert)}: {alert.summary}", alert.workload)
             self._fires(alert.workload)
         elif _within(self._spec.flapping, now):
             alert.told = now

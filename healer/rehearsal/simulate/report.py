@@ -7,10 +7,10 @@ from math import floor
 from pathlib import Path
 
 from healer.model.duration import about
-from healer.rehearsal.simulate.happenings import TimelineEntry
 from healer.rehearsal.simulate.life import Life
 from healer.rehearsal.simulate.plot import Plot, svg
 from healer.rehearsal.simulate.result import Simulation, actions, time_to_heal
+from healer.rehearsal.timeline import TimelineLine, clock
 
 _STYLE = Path(__file__).with_name("report.css")
 _MOST = 2000
@@ -105,23 +105,23 @@ def _faults(lives: Sequence[Life]) -> str:
     for strike in sorted(known.values(), key=lambda each: (each.began, each.id)):
         after = [of.get(strike.id) for of in healed]
         said = ["-" if each is None or each.healed is None else about(each.healed - each.began) for each in after]
-        rows.append([strike.id, _clock(strike.began), *said])
+        rows.append([strike.id, clock(strike.began), *said])
     return _table("The faults", titles, rows, numbers=set(range(1, len(titles)))) if rows else "<p>None: this is a control.</p>"
 
 
 def _timeline(life: Life) -> Iterable[str]:
     yield f"<h2>What happened: {escape(life.policy)}</h2>"
-    if len(life.happenings) > _MOST:
-        yield f'<p class="quiet">The first {_MOST} of {len(life.happenings)} lines.</p>'
-    rows = "".join(map(_line, life.happenings[:_MOST]))
-    head = _head(["time", "what", "workload", "rule", ""], set())
+    if len(life.timeline) > _MOST:
+        yield f'<p class="quiet">The first {_MOST} of {len(life.timeline)} lines.</p>'
+    rows = "".join(map(_line, life.timeline[:_MOST]))
+    head = _head(["time", "what", "workload", "rule", "reason", ""], set())
     yield _framed(f"What happened under {life.policy}", f"<table>{head}<tbody>{rows}</tbody></table>")
 
 
-def _line(entry: TimelineEntry) -> str:
-    cells = (entry.workload, entry.rule, entry.text)
+def _line(entry: TimelineLine) -> str:
+    cells = (entry.workload, entry.rule, entry.code, entry.text)
     said = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-    return f'<tr class="{entry.kind}"><td class="time">{_clock(entry.at)}</td><td class="kind">{entry.kind}</td>{said}</tr>'
+    return f'<tr class="{entry.kind}"><td class="time">{clock(entry.at)}</td><td class="kind">{entry.kind}</td>{said}</tr>'
 
 
 def _table(name: str, titles: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: set[int]) -> str:
@@ -146,9 +146,3 @@ def _right(at: int, numbers: set[int]) -> str:
 def _framed(name: str, table: str) -> str:
     """A table that scrolls by itself where the window is narrow; the keyboard reaches it."""
     return f'<div class="wide" role="region" aria-label="{escape(name)}" tabindex="0">{table}</div>'
-
-
-def _clock(at: float) -> str:
-    """Seconds from the beginning as a clock: 1:02:03."""
-    whole = round(at)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

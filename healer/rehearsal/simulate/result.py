@@ -11,6 +11,7 @@ from healer.rehearsal.simulate.judging import Ruling, judge
 from healer.rehearsal.simulate.life import Life, live
 from healer.rehearsal.simulate.probing import not_loaded
 from healer.rehearsal.simulate.scenario import Scenario
+from healer.rehearsal.timeline import ACT
 from healer.rules.rulebook import Rulebook
 from healer.settings import Settings
 
@@ -91,16 +92,13 @@ def _life(life: Life) -> dict[str, Any]:
             {"name": each.id, "began": _round(each.began), "healed": _round(each.healed), "workloads": list(each.workloads)}
             for each in life.strikes
         ],
-        "timeline": [
-            {key: value for key, value in {**asdict(each), "at": _round(each.at)}.items() if value != ""}
-            for each in life.happenings
-        ],
+        "timeline": [each.plain() for each in life.timeline],
     }
 
 
 def actions(life: Life) -> dict[str, int]:
     """How often each action was done, by name."""
-    return dict(sorted(Counter(each.code for each in life.happenings if each.kind == "action").items()))
+    return dict(sorted(Counter(each.code for each in life.timeline if each.kind == ACT).items()))
 
 
 def time_to_heal(life: Life) -> float | None:

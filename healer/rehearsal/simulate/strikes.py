@@ -13,7 +13,7 @@ from healer.lab.apiserver.store import StoreEvent
 from healer.lab.kinds import POD
 from healer.lab.kubelet.behaviour import ANNOTATION
 from healer.lab.objects import Object, annotations_of, labels_of
-from healer.rehearsal.simulate.happenings import Happenings
+from healer.rehearsal.simulate.happenings import CURED, FAULT, Happenings
 from healer.rehearsal.simulate.played import PlayedCluster, image_of, node_of, workload_of
 from healer.rehearsal.simulate.scenario import DRAWN, FaultSpec, SickAnswers
 from healer.rehearsal.simulate.signs import mark_nodes, post_event
@@ -149,7 +149,7 @@ class Strikes:
             strike.most = part_of(spec.target.pods, sum(map(self._cluster.desired, workloads)))
             candidates = chance.sample(candidates, min(strike.most, len(candidates)))
         self.all.append(strike)
-        self._happenings.add("fault", f"{strike.id} strikes{self._where(strike)}", spec.target.workload or "", fault=strike.id)
+        self._happenings.add(FAULT, f"{strike.id} strikes{self._where(strike)}", spec.target.workload or "", fault=strike.id)
         mark_nodes(self._cluster, strike.spec.shows.node, self._nodes_of(strike), begins=True)
         for pod in [] if spec.target.new else candidates:
             self._hit(strike, pod)
@@ -166,7 +166,7 @@ class Strikes:
         if strike.over:
             return
         strike.over = True
-        self._happenings.add("cured", f"{strike.id} is over: {why}", fault=strike.id)
+        self._happenings.add(CURED, f"{strike.id} is over: {why}", fault=strike.id)
         mark_nodes(self._cluster, strike.spec.shows.node, self._nodes_of(strike), begins=False)
         for uid in sorted(strike.chosen):
             self._heal(strike, uid)
@@ -290,9 +290,9 @@ class Strikes:
             strike.healed = self._clock()
             if not strike.over and not strike.moves:
                 strike.over = True
-                self._happenings.add("cured", f"{strike.id} is cured", fault=strike.id)
+                self._happenings.add(CURED, f"{strike.id} is cured", fault=strike.id)
             elif strike.workloads and not strike.over:
-                self._happenings.add("cured", f"{strike.id} hurts nobody any more", fault=strike.id)
+                self._happenings.add(CURED, f"{strike.id} hurts nobody any more", fault=strike.id)
             if strike.over and strike.spec.returns is not None and strike.spec.at is not None:
                 self._returns.put_nowait(strike.spec)
 

@@ -107,7 +107,7 @@ def _plain(result: CaseResult) -> dict[str, object]:
         "difference": None if difference is None else {"at": difference.at, "text": difference.text, "where": result.expected},
         "problem": None if result.problem is None else _problem(result.problem),
         "timeline": [
-            {"at": each.at, "kind": each.kind, "text": each.text, "differs": difference is not None and each is difference.entry}
+            each.plain() | {"differs": difference is not None and each is difference.entry}
             for each in result.timeline
             if not each.quiet
         ],

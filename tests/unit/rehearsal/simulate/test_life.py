@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from healer.rehearsal.simulate.life import Life
+from healer.rehearsal.timeline import ACT
 from tests.unit.rehearsal.simulate.played import EVICT, play, scenario
 
 HANG: dict[str, Any] = {"name": "hang", "at": "10m", "target": {"workload": "llm", "pods": 1}, "shows": {"pod": "hang"}}
@@ -12,7 +13,7 @@ HANG: dict[str, Any] = {"name": "hang", "at": "10m", "target": {"workload": "llm
 
 
 def actions(life: Life) -> list[tuple[float, str]]:
-    return [(round(each.at), each.code) for each in life.happenings if each.kind == "action"]
+    return [(round(each.at), each.code) for each in life.timeline if each.kind == ACT]
 
 
 def test_what_nobody_heals_costs_what_one_pod_less_can_answer() -> None:
@@ -67,7 +68,7 @@ def test_an_alert_waits_for_its_time_its_scrape_and_its_group() -> None:
     """It is true at 720 s, which is a scrape (each 15 s); Alertmanager waits 10 s, and posts at the next one, at 735 s."""
     alert = {"name": "Hangs", "after": "2m"}
     life = play(scenario(faults=[HANG | {"shows": {"answers": {"fail": "100%"}, "alert": alert}}]))
-    assert [round(each.at) for each in life.happenings if each.kind == "alert"] == [735]
+    assert [round(each.at) for each in life.timeline if each.kind == "alert"] == [735]
     assert actions(life) == [(735, "evict")]
 
 
@@ -83,7 +84,7 @@ def test_the_same_seed_draws_the_same_and_another_one_draws_otherwise() -> None:
     read = scenario(faults=[drawn])
     first, again, other = (play(read, seed=seed) for seed in (1, 1, 2))
     assert [each.began for each in first.strikes]
-    assert first.happenings == again.happenings
+    assert first.timeline == again.timeline
     assert [each.began for each in first.strikes] != [each.began for each in other.strikes]
     assert [each.began for each in play(read, "none").strikes] == [each.began for each in first.strikes]
 
@@ -109,7 +110,7 @@ def test_a_rollback_cures_what_sits_in_a_revision() -> None:
 def test_what_people_mend_is_mended_so_long_after_they_were_asked() -> None:
     """An alert of every cluster tells of the pod that is not ready for 15 minutes: at 1,500 s and a scrape."""
     life = play(scenario(faults=[HANG | {"human": "10m", "sits": "workload"}]), "none")
-    (told,) = [each.at for each in life.happenings if each.kind == "alert"]
+    (told,) = [each.at for each in life.timeline if each.kind == "alert"]
     assert [each.healed for each in life.strikes] == [told + 600]
 
 
@@ -123,7 +124,7 @@ def test_a_drain_moves_pods_off_a_node_one_by_one_under_a_budget() -> None:
 def test_a_manifest_that_git_keeps_is_put_back() -> None:
     operations = [{"at": "1m", "gitops": {"workload": "llm"}}, {"at": "10m", "scale": {"workload": "llm", "replicas": 3}}]
     life = play(scenario(faults=[], operations=operations), "none")
-    assert not [each for each in life.happenings if "puts the manifest back" in each.text]  # it went through Git
+    assert not [each for each in life.timeline if "puts the manifest back" in each.text]  # it went through Git
 
 
 def test_a_pod_that_finds_no_gpu_waits_until_there_is_one() -> None:
@@ -179,7 +180,7 @@ def test_a_query_that_passes_no_more_when_it_is_asked_again_holds_the_action_bac
     assert text != ASKS
     life = play(scenario(faults=[sick]), text=text)
     assert actions(life) == []
-    assert "Recovered" in {each.code for each in life.happenings} | {each.reason.code for each in life.incidents}
+    assert "Recovered" in {each.code for each in life.timeline} | {each.reason.code for each in life.incidents}
 
 
 def test_what_sits_in_the_revision_that_runs_does_not_strike_the_next_one() -> None:

@@ -34,7 +34,7 @@ async def test_a_browser_finds_nothing_wrong_and_asks_for_nothing(page: Path) ->
         assert await browser.run("document.documentElement.scrollWidth <= 400")
         assert await browser.run("performance.getEntriesByType('resource').length") == 0
         assert "It hangs <b>& more</b>." in await browser.run("document.body.innerText")
-        rows = await browser.run("[...document.querySelectorAll('tr.action')].map((row) => row.cells[0].innerText)")
+        rows = await browser.run("[...document.querySelectorAll('tr.act')].map((row) => row.cells[0].innerText)")
         assert rows == ["0:11:00"]
         assert await browser.run("document.querySelectorAll('svg polyline').length") == 4
         assert browser.trouble == []

@@ -183,7 +183,7 @@ def test_an_action_ends_as_the_test_says_for_as_many_attempts_as_it_says(played:
     refused = {"decisions": [{"reason": "BudgetRefused", "rule": "crash"}]}
     passes(played([rule()], after=[no | {"attempts": 1}], expect=[refused | {"acts": [EVICTED, EVICTED | {"at": "16s"}]}]))
     result = played([rule()], after=[no], expect=[refused | {"incidents": [{"rule": "crash", "state": "escalated"}]}])
-    assert sum(entry.kind == "acts" for entry in result.timeline) > 3
+    assert sum(entry.kind == "act" for entry in result.timeline) > 3
     assert not any(" terminating" in entry.text for entry in result.timeline)
 
 
@@ -342,7 +342,7 @@ def test_the_first_difference_is_marked_in_the_timeline_and_nothing_is_played_af
     result = played([rule()], events=events, expect=[{"at": "30m", "acts": [EVICTED | {"target": "serving-3"}]}, {"acts": []}])
     marked = [line for line in why(result).splitlines() if line.startswith("    >")]
     assert [line.split()[1:] for line in marked] == [
-        ["0:00:00", "acts", "mine/crash:", "evict", "pod/serving-1", "(step", "1", "of", "2)"]
+        ["0:00:00", "act", "mine/crash:", "evict", "pod/serving-1", "(step", "1", "of", "2)"]
     ]
     assert max(entry.at for entry in result.timeline) <= 1800
     missing = played([rule()], events=[], lasts="5m", expect=[{"acts": [EVICTED]}])
@@ -379,7 +379,7 @@ def test_json_has_each_test_with_its_timeline_and_its_difference(tmp_path: Path)
     assert (found["passed"], found["failed"], found["problems"]) == (1, 1, [])
     good, wrong = found["tests"]
     assert (good["difference"], wrong["difference"]["text"]) == (None, "acts: evict pod/serving-1 is not expected")
-    assert [line["text"] for line in wrong["timeline"] if line["differs"]] == ["mine/crash: evict pod/serving-1 (step 1 of 2)"]
+    assert [line["text"] for line in wrong["timeline"] if line["differs"]] == ["evict pod/serving-1 (step 1 of 2)"]
 
 
 def test_junit_has_a_suite_for_each_file_and_counts_that_are_true(tmp_path: Path) -> None:
