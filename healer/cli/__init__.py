@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from healer.cli import canary, check, daemon, models, notify, people, replay, retire, schema, simulate, status, testing, undo
+from healer.cli import canary, check, daemon, lab, models, notify, people, replay, retire, schema, simulate, status, testing, undo
 from healer.cli.help import Verbs
 
-VERBS = (daemon, check, testing, simulate, replay, schema, status, people, canary, undo, retire, models, notify)
+VERBS = (daemon, check, testing, simulate, replay, lab, schema, status, people, canary, undo, retire, models, notify)
 """The files with verbs, in the order of `healer --help`. Each has its commands in `app`."""
 
 _WIDEST = 1000

@@ -1,4 +1,4 @@
-"""The demo: the lab, the real daemon connected to it over HTTP, and a timeline of the events."""
+"""The demo: the lab, the real daemon connected to it over HTTP, a timeline of the events; and a lab for people to practise on."""
 
 from healer.demo.show import show
 

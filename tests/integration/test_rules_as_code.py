@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shlex
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from healer.lab import Lab
 from tests.integration.conftest import ROOT, Run
 from tests.integration.test_replay_prometheus import the_past
 from tests.integration.world import CRASH_LOOP, SLOW, evictions, ruleset, serve
-from tests.support.healer import Healer, environment, verb
+from tests.support.healer import Healer, Verb, environment, verb
 from tests.support.kustomize import KUBECTL
 from tests.support.processes import PATIENCE
 from tests.support.prometheus import prometheus
@@ -29,6 +30,8 @@ PAGE = (ROOT / "docs" / "rules-as-code.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 RECORD = "/var/lib/healer/record"
 URL = "http://localhost:9090"
+HEALER = "http://localhost:8080"
+RULES = "docs/examples/crash-loops.rules.yaml"
 
 
 def commands(section: str) -> list[str]:
@@ -53,7 +56,7 @@ async def lab() -> AsyncIterator[Lab]:
 
 
 def test_the_page_has_the_whole_way_in_its_order() -> None:
-    assert list(SECTIONS) == ["Write", "Test", "Simulate", "Replay", "Check", "Ship"]
+    assert list(SECTIONS) == ["Write", "Test", "Simulate", "Try", "Replay", "Check", "Ship"]
     of_others = {name: {" ".join(each.split()[:2]) for each in commands(name)} for name in ("Test", "Simulate")}
     run = {"Test": {"healer test"}, "Simulate": {"healer simulate", "make corpus"}}
     assert of_others == run, "tests/unit/rehearsal and tests/corpus run these"
@@ -64,6 +67,41 @@ def test_a_rule_is_written(command: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(ROOT)
     done = CliRunner().invoke(app, arguments(command, {}))
     assert done.exit_code == 0, done.output
+
+
+@pytest.mark.slow
+async def test_a_rule_is_tried_in_the_lab(tmp_path: Path) -> None:
+    """Each terminal of the page has its own environment; the rules are the page's, in a hurry."""
+    text = (ROOT / RULES).read_text("utf-8")
+    hurried = re.sub(r"\b(for|stable): 1m\b", r"\1: 300ms", text)
+    assert hurried.count("300ms") == 3
+    (tmp_path / "rules.yaml").write_text(hurried, "utf-8")
+    kubeconfig = tmp_path / "lab.kubeconfig"
+    places: dict[str, str | Path] = {"lab.kubeconfig": kubeconfig, "record": tmp_path / "record", RULES: tmp_path / "rules.yaml"}
+    own = {"HEALER_HTTP__HOST": "127.0.0.1", "HEALER_HTTP__PORT": "0", "HEALER_LOG__FORMAT": "json"}
+    cluster, export, run, again, sicken, explain = commands("Try")
+    assert export == again == "export KUBECONFIG=lab.kubeconfig"
+    environ = environment(tmp_path, own | {"KUBECONFIG": kubeconfig})
+    async with Verb([*arguments(cluster, places), "--speed", "50"], environ) as lab:
+        await lab.until(lambda: "Ctrl-C ends it." in lab.lines, "the end of its preface")
+        assert f"    {export.replace('lab.kubeconfig', str(kubeconfig))}" in lab.lines
+        daemon, *rest = arguments(run, places)
+        assert daemon == "run"
+        async with Healer(rest, environ) as healer:
+            ready = await healer.says("healer is ready")
+            code, said = await verb(*arguments(sicken, places), home=tmp_path, KUBECONFIG=kubeconfig)
+            assert code == 0, said
+            (pod,) = re.findall(r"^pod/(llm-\S+) in production crashes at each start from now on$", said)
+            await healer.says("incident healed", rule="examples/crash-loop")
+            places[HEALER] = f"http://127.0.0.1:{ready['port']}"
+            code, said = await verb(*arguments(explain, places), home=tmp_path, KUBECONFIG=kubeconfig)
+            assert (code, "3 of 3 replicas ready" in said, f"pod/{pod} is evicted" in said) == (0, True, True), said
+            healer.send(signal.SIGINT)
+            assert await healer.ended() == 0
+        lab.send(signal.SIGINT)
+        assert await lab.ended() == 0
+    assert not kubeconfig.exists()
+    assert files_in(tmp_path / "record")
 
 
 @pytest.mark.slow

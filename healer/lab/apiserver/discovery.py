@@ -5,6 +5,8 @@ from __future__ import annotations
 from healer.lab.kinds import Kind, Kinds
 from healer.lab.objects import Object
 
+NAME = "lab"
+"""What the version says of who built this cluster."""
 _VERSION: Object = {
     "major": "1",
     "minor": "36",
@@ -12,7 +14,7 @@ _VERSION: Object = {
     "emulationMinor": "36",
     "minCompatibilityMajor": "1",
     "minCompatibilityMinor": "35",
-    "gitVersion": "v1.36.2",
+    "gitVersion": f"v1.36.2+{NAME}",  # a build of its own, as distributions name theirs
     "gitCommit": "8e16b12fda5b1dccc41a6de48b3e356cc7d5048b",
     "gitTreeState": "",
     "buildDate": "1970-01-01T00:00:00Z",

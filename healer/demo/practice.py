@@ -1,0 +1,112 @@
+"""A cluster to practise on: the lab with two workloads for people, until they end it, and its pods made sick."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from healer.cluster.api import Api
+from healer.cluster.errors import ApiError
+from healer.cluster.resources import RESOURCES
+from healer.lab import Lab, serving
+from healer.lab.apiserver.discovery import NAME
+from healer.lab.kubelet.behaviour import ANNOTATION, BEHAVIOURS
+from healer.lab.objects import Object, is_active, is_ready
+from healer.model.kube import Pod
+from healer.operate.objects import OperateError
+from healer.operate.workload import listed
+
+WORKLOADS = (("llm", "production", 3), ("ranker", "payments", 2))
+"""The Deployments: name, namespace, replicas. All but one pod of each are to be ready, by a PodDisruptionBudget."""
+_SHOWN = {"crash": "crashes at each start", "hang": "runs and is never ready", "oom": "is killed out of memory", "ok": "is well"}
+_MERGE = "application/merge-patch+json"
+
+
+def practise(
+    kubeconfig: Path, definitions: Collection[str], say: Callable[[str], None], *, port: int = 0, speed: float = 1.0
+) -> None:
+    """Serve the cluster until SIGINT or SIGTERM, with its kubeconfig in that file; the file goes with the cluster.
+
+    `definitions` are manifests of custom resources. `speed`: Kubernetes' own times are so many times shorter. Raises OperateError
+    for a file that belongs to another cluster, OSError when it cannot be written or the port is taken.
+    """
+    _refuse_others(kubeconfig)
+    try:
+        asyncio.run(_serve(Lab(port=port, time_scale=1 / speed), kubeconfig.absolute(), definitions, say))
+    finally:
+        kubeconfig.unlink(missing_ok=True)
+
+
+def _refuse_others(kubeconfig: Path) -> None:
+    """Raises OperateError where the file is there, and is not one of a lab."""
+    if not kubeconfig.exists():
+        return
+    try:
+        found = yaml.safe_load(kubeconfig.read_text("utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError):
+        found = None
+    if not isinstance(found, dict) or found.get("current-context") != NAME:
+        raise OperateError(f"{kubeconfig} is there, and is no kubeconfig of a lab: name another file by --kubeconfig")
+
+
+async def _serve(lab: Lab, kubeconfig: Path, definitions: Collection[str], say: Callable[[str], None]) -> None:
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    async with lab:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, ended.set)
+        for text in definitions:
+            await lab.apply_yaml(text)
+        for name, namespace, replicas in WORKLOADS:
+            await lab.apply(serving(name, namespace, replicas=replicas, min_available=replicas - 1))
+        await lab.wait_for(_all_ready)
+        lab.write_kubeconfig(kubeconfig)
+        for line in _preface(lab.url, kubeconfig):
+            say(line)
+        await ended.wait()
+
+
+def _all_ready(lab: Lab) -> bool:
+    return sum(map(is_ready, lab.objects("pods"))) == sum(replicas for _, _, replicas in WORKLOADS)
+
+
+def _preface(url: str, kubeconfig: Path) -> Iterator[str]:
+    yield f"A cluster for practice, the lab, serves the Kubernetes API at {url}. Its containers are simulated."
+    for name, namespace, replicas in WORKLOADS:
+        yield f"    {namespace}: deployment/{name} with {replicas} pods, and a PodDisruptionBudget that wants {replicas - 1}"
+    yield f"Its kubeconfig is {kubeconfig}. In other terminals:"
+    yield f"    export KUBECONFIG={kubeconfig}"
+    yield "    healer lab sicken          # a pod crashes from now on"
+    yield "Ctrl-C ends it."
+
+
+async def sicken(api: Api, pod: str, namespace: str, how: str) -> str:
+    """Have a pod of the lab behave so from now on, and return what was done. Without a name it is the first ready one.
+
+    Raises OperateError where the cluster is no lab, and where there is no such pod or behaviour; ClusterError.
+    """
+    if how not in BEHAVIOURS:
+        raise OperateError(f"a pod of the lab cannot be {how!r}; it can be {', '.join(sorted(BEHAVIOURS))}")
+    version = await api.get("/version", dict[str, str])
+    if not version.get("gitVersion", "").endswith(f"+{NAME}"):
+        raise OperateError(f"{api.url} is no lab, and nothing is done there: `healer lab run` starts one and says its kubeconfig")
+    path = RESOURCES[Pod].path(namespace)
+    name = pod.removeprefix("pod/") or await _first_ready(api, path, namespace)
+    change = {"metadata": {"annotations": {ANNOTATION: how}}}
+    try:
+        await api.request("PATCH", f"{path}/{name}", body=change, content_type=_MERGE)
+    except ApiError as error:
+        if error.is_not_found:
+            raise OperateError(f"there is no pod {name} in {namespace}") from error
+        raise
+    return f"pod/{name} in {namespace} {_SHOWN.get(how, f'behaves as {how!r}')} from now on"
+
+
+async def _first_ready(api: Api, path: str, namespace: str) -> str:
+    found: list[Object] = [msgspec.json.decode(raw) for raw in await listed(api, path)]
+    ready: list[str] = [each["metadata"]["name"] for each in found if is_ready(each) and is_active(each)]
+    if not ready:
+        raise OperateError(f"no pod in {namespace} is ready; name one")
+    return min(ready)

@@ -1,0 +1,72 @@
+"""The lab for people: what it refuses to overwrite, and whose pods it makes sick."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from healer.cluster.api import Api
+from healer.demo.practice import practise, sicken
+from healer.lab import Lab, serving
+from healer.lab.objects import is_ready
+from healer.operate.objects import OperateError
+
+SPACE = "production"
+
+
+def ready(pods: int) -> Callable[[Lab], bool]:
+    return lambda lab: sum(map(is_ready, lab.objects("pods"))) == pods
+
+
+@pytest.fixture
+async def lab() -> AsyncIterator[Lab]:
+    async with Lab(start_delay=0.005, termination_delay=0.005, time_scale=0.01) as lab:
+        await lab.apply(serving("llm", SPACE, replicas=2))
+        await lab.wait_for(ready(2))
+        yield lab
+
+
+@pytest.fixture
+async def api(lab: Lab, tmp_path: Path) -> AsyncIterator[Api]:
+    lab.write_kubeconfig(tmp_path / "kubeconfig")
+    api = await Api.connect(kubeconfig=str(tmp_path / "kubeconfig"))
+    try:
+        yield api
+    finally:
+        await api.aclose()
+
+
+async def test_the_first_ready_pod_becomes_sick_and_then_the_next(lab: Lab, api: Api) -> None:
+    names = [pod["metadata"]["name"] for pod in lab.objects("pods", SPACE)]
+    for number, name in enumerate(names, start=1):
+        assert await sicken(api, "", SPACE, "crash") == f"pod/{name} in production crashes at each start from now on"
+        await lab.wait_for(ready(2 - number))
+    with pytest.raises(OperateError, match="no pod in production is ready"):
+        await sicken(api, "", SPACE, "crash")
+    assert await sicken(api, f"pod/{names[0]}", SPACE, "ok") == f"pod/{names[0]} in production is well from now on"
+    await lab.wait_for(ready(1))
+
+
+async def test_what_is_not_there_is_named(api: Api) -> None:
+    with pytest.raises(OperateError, match="there is no pod llm-0 in production"):
+        await sicken(api, "llm-0", SPACE, "crash")
+    with pytest.raises(OperateError, match=r"cannot be 'tired'; it can be .*, crash, "):
+        await sicken(api, "", SPACE, "tired")
+
+
+async def test_a_cluster_that_is_no_lab_is_left_alone(lab: Lab, api: Api) -> None:
+    before = lab.objects("pods", SPACE)
+    lab.faults.answer(200, body={"gitVersion": "v1.36.2"}, match=lambda seen: seen.path == "/version")
+    with pytest.raises(OperateError, match="is no lab, and nothing is done there"):
+        await sicken(api, "", SPACE, "crash")
+    assert [seen.method for seen in lab.requests] == ["GET"]
+    assert lab.objects("pods", SPACE) == before
+
+
+@pytest.mark.parametrize("text", ["current-context: production\n", "- a list\n", "{", "\xff"])
+def test_the_kubeconfig_of_another_cluster_is_kept(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(OperateError, match="is no kubeconfig of a lab: name another file by --kubeconfig"):
+        practise(path, [], print)
+    assert path.read_bytes() == text.encode("latin-1")
