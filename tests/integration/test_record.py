@@ -1,6 +1,8 @@
 """What the daemon writes for `healer replay`: a life against the lab, whole, redacted, and readable after a kill."""
 
 import gzip
+import resource
+import shutil
 import signal
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from healer.lab import Lab
 from healer.model.action import OutcomeKind
 from healer.rehearsal.replay.replaying import replay
 from tests.integration.conftest import Run
-from tests.integration.world import CRASH_LOOP, NAMESPACE, SLOW, evictions, ruleset, serve
+from tests.integration.world import CRASH_LOOP, NAMESPACE, SLOW, evictions, patch, ruleset, serve
 from tests.support.healer import Healer, alert, environment
 
 pytestmark = pytest.mark.slow
@@ -75,3 +77,68 @@ async def test_after_a_kill_the_record_is_read_up_to_it(
     lines, _ = recorded(folder)
     assert [line.target.name for line in lines if isinstance(line, ActLine)] == [crashing]
     assert not any(isinstance(line, EndLine) for line in lines)
+
+
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/healer"
+CANNOT = "the record cannot be written: healing goes on without it, and it is tried again"
+AGAIN = "the record is written again"
+
+
+async def refused_anew(healer: Healer, times: int) -> None:
+    """Until it has tried so often again, and lines were refused each time."""
+    for _ in range(times):
+        before = (await healer.metrics())[REFUSED]
+        while (await healer.metrics())[REFUSED] == before:
+            pass
+
+
+REFUSED = "healer_record_lines_total{outcome=refused}"
+
+
+async def test_a_follower_says_that_it_waits_and_a_leader_heals_whatever_becomes_of_the_disk(
+    lab: Lab, run: Run, tmp_path: Path
+) -> None:
+    """Another replica leads, and goes. Then the disk takes no byte, and later the folder is replaced by a file."""
+    folder = tmp_path / "record"
+    spec = {"holderIdentity": "other-1@10.0.0.9:8080", "leaseDurationSeconds": 3600, "renewTime": "2999-01-01T00:00:00.000000Z"}
+    metadata = {"name": "healer", "namespace": "default"}
+    await lab.apply({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec})
+    first, second, third = await serve(lab)
+    at_once = CRASH_LOOP | {"limits": {"cooldown": "1ms"}}
+    healer = await run(ruleset(at_once), HEALER_RECORD__FOLDER=folder, HEALER_RECORD__FLUSH="20ms")
+    assert (await healer.says("healer is ready"))["role"] == "follower"
+    assert len(healer.find("the record waits until this replica leads: only the leader records", folder=str(folder))) == 1
+    assert [*folder.iterdir()] == []
+    await patch(
+        lab, LEASE, {"spec": {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": "2000-01-01T00:00:00.000000Z"}}
+    )
+    await healer.says("the record begins")
+
+    resource.prlimit(healer.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    await lab.behave(NAMESPACE, first, "crash")
+    await healer.says("incident healed", rule="test/crash-loop")
+    assert (await healer.says(CANNOT))["error"] == "File too large"
+    await refused_anew(healer, 3)
+    assert len(healer.find(CANNOT)) == 1
+    resource.prlimit(healer.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert (await healer.says(AGAIN))["lost"] > 0
+
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
+    await lab.behave(NAMESPACE, second, "crash")
+    await healer.until(lambda: len(healer.find("incident healed", rule="test/crash-loop")) == 2, "the second is healed")
+    await healer.until(lambda: len(healer.find(CANNOT)) == 2, "the fault is said")
+    folder.unlink()
+    await healer.until(lambda: len(healer.find(AGAIN)) == 2, "it is written again")
+    await lab.behave(NAMESPACE, third, "crash")
+    await healer.until(lambda: len(healer.find("incident healed", rule="test/crash-loop")) == 3, "the third is healed")
+    healer.send(signal.SIGTERM)
+    await healer.ended()
+
+    lines, remarks = recorded(folder)
+    assert remarks == []
+    assert isinstance(lines[0], HeadLine)
+    assert lines[0].why == "lost"
+    assert isinstance(lines[-1], EndLine)
+    assert [line.target.name for line in lines if isinstance(line, ActLine)] == [third]
+    assert evictions(lab) == [first, second, third]

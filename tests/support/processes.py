@@ -77,6 +77,11 @@ class Process:
         self._running.send_signal(number)
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._running.pid
+
+    @property
     def runs(self) -> bool:
         """Whether it has not ended yet, as far as was noticed."""
         return self._running.returncode is None

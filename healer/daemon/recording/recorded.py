@@ -80,8 +80,14 @@ class Recording:
         self._lost = writer.counts.lost
         self._paused = ""
         self._unfed = False  # whether the engine is still to be told of a change
+        self._known: Callable[[], tuple[Rulebook, Sequence[Signal]]] | None = None  # while it is recorded
 
-    def begin(self, why: Why, rules: Rulebook, now: float, *, firing: Sequence[Signal], incidents: Sequence[Incident]) -> None:
+    def start(self, known: Callable[[], tuple[Rulebook, Sequence[Signal]]], incidents: Sequence[Incident], now: float) -> None:
+        """Begin the first file. `known` gives the rules in force, and what fires and is not read off an object."""
+        self._known = known
+        self._begin("started", known()[0], now, firing=[], incidents=incidents)
+
+    def _begin(self, why: Why, rules: Rulebook, now: float, *, firing: Sequence[Signal], incidents: Sequence[Incident]) -> None:
         """Begin a file with the whole state."""
         lost, self._lost = self._writer.counts.lost - self._lost, self._writer.counts.lost
         head = HeadLine(
@@ -104,16 +110,20 @@ class Recording:
         read = [each for each in self._view.objects(KubeObject) if not isinstance(each, RuleSet)]  # the engine reads no RuleSets
         self._writer.begin(Beginning(head, read, firing, incidents, self._paused))
 
-    def go_on(self, firing: Callable[[], Sequence[Signal]], rules: Rulebook, now: float) -> None:
-        """Before each input: begin a new file where that is due, and note a pause of everything."""
-        if (why := self._writer.wants) is not None:
-            self.begin(why, rules, now, firing=firing(), incidents=self.kept())
+    def go_on(self, now: float) -> None:
+        """Before each input and each change: begin a new file where that is due, and note a pause of everything."""
+        if self._known is not None and (why := self._writer.wants) is not None:
+            rules, firing = self._known()
+            self._begin(why, rules, now, firing=firing, incidents=self.kept())
         if self._view.paused_everywhere != self._paused:
             self._paused = self._view.paused_everywhere
             self._writer.put(PausedLine(now, self._paused))
 
     def changed(self, change: ObjectChange, now: float) -> None:
-        """An object has changed."""
+        """An object has changed. The engine is not told of most: a file must not grow until it is."""
+        if self._known is None:
+            return
+        self.go_on(now)
         self._unfed = True
         kind = type(change.obj).__name__
         if change.verb == "put":
@@ -189,6 +199,7 @@ class Recording:
 
     def end(self, now: float) -> None:
         """The leadership has ended."""
+        self._known = None
         self._writer.put(EndLine(now))
 
 
@@ -209,7 +220,7 @@ class RecordedEngine(Engine):
         self._recording = recording
 
     def handle(self, event: Input, view: View, now: float) -> list[Effect]:
-        self._recording.go_on(self._firing, self._matcher.rulebook, now)
+        self._recording.go_on(now)
         about = self.incident(event.incident) if isinstance(event, Acted | Approval | Undone | TakenBack | Dropped) else None
         self._recording.input(event, about, now)
         effects = super().handle(event, view, now)
@@ -226,7 +237,7 @@ class RecordedEngine(Engine):
         self, incidents: Iterable[Incident], sick_now: Container[str], view: View, now: float, aside: Sequence[str] = ()
     ) -> Iterator[list[Effect]]:
         believed = list(incidents)
-        self._recording.begin("started", self._matcher.rulebook, now, firing=[], incidents=believed)
+        self._recording.start(lambda: (self._matcher.rulebook, self._firing()), believed, now)
         for effects in super().restore(believed, sick_now, view, now, aside):
             self._recording.effects(effects, now)
             yield effects

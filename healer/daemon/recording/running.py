@@ -38,11 +38,13 @@ async def writing(writer: RecordWriter | None) -> AsyncIterator[None]:
         yield
         return
     writer.start()
+    log = structlog.get_logger("healer.record")
+    log.info("the record waits until this replica leads: only the leader records", folder=str(writer.folder))
     try:
         yield
     finally:
         if not await asyncio.to_thread(writer.stop, _END):
-            structlog.get_logger("healer.record").warning("the end of the record is not written: the disk does not answer")
+            log.warning("the end of the record is not written: the disk does not answer")
 
 
 class _RecordCollector(Collector):

@@ -4,6 +4,7 @@ Lines wait in a bounded queue. What finds no place in it, and what cannot be wri
 file begins with the whole state, because changes are missing.
 """
 
+import errno
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,18 +14,20 @@ from pathlib import Path
 import structlog
 
 from healer.clock import Clock
-from healer.daemon.recording.files import RecordFile, prepare, trim
+from healer.daemon.recording.files import RecordFile, make, prepare, trim
 from healer.daemon.recording.lines import FiringLine, HeadLine, HeldLine, IncidentLine, Line, WholeLine, Why
 from healer.daemon.recording.plain import encoded
 from healer.model.incident import Incident
 from healer.model.kube import KubeObject
 from healer.model.signal import Signal
+from healer.section import PREFIX
 from healer.settings.sections import RecordSettings
 
 _BLOCK = 64 * 1024
 """The most bytes of lines in a block, before they are packed."""
-_AGAIN = 30.0
-"""Seconds after which a folder that could not be written is tried again."""
+_AGAIN = 6
+"""After so many times `flush` a folder that could not be written is tried again."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(slots=True)
@@ -71,8 +74,8 @@ class RecordWriter:
     def __init__(self, folder: Path, settings: RecordSettings, clock: Clock) -> None:
         """Raises OSError when nothing can be written in the folder."""
         prepare(folder)
+        self.folder = folder
         self.counts = RecordCounts()
-        self._folder = folder
         self._settings = settings
         self._clock = clock
         self._queue: queue.Queue[Line | Beginning | None] = queue.Queue(settings.queue)
@@ -85,6 +88,7 @@ class RecordWriter:
         self._again_at: float | None = None  # after a fault of the disk
         self._block = min(_BLOCK, settings.file_size)
         self._failing = False
+        self._kept = ""  # why a file could not be deleted
         self._log = structlog.get_logger("healer.record")
         self._thread = threading.Thread(target=self._work, name="record", daemon=True)  # a dead disk must not keep the process
 
@@ -177,11 +181,24 @@ class RecordWriter:
 
     def _open(self, head: HeadLine) -> None:
         self._close()
+        self._full = False  # it was the file before
         try:
-            self.counts.size = trim(self._folder, self._settings.total_size - self._settings.file_size)
-            self._file = RecordFile.create(self._folder, head.at, head.run, head.number)
+            make(self.folder)  # somebody may have deleted it
+            self._trim(self._settings.total_size - self._settings.file_size)
+            self._file = RecordFile.create(self.folder, head.at, head.run, head.number)
         except OSError as error:
             self._failed(error)
+            return
+        if head.why == "started":
+            self._log.info("the record begins", file=str(self._file.path))
+
+    def _trim(self, most: int) -> None:
+        """Delete the oldest files beyond so many bytes; say it when one cannot be. Raises OSError."""
+        trimmed = trim(self.folder, most, None if self._file is None else self._file.path)
+        self.counts.size = trimmed.size
+        if trimmed.kept and not self._kept:
+            self._log.warning("an old file of the record cannot be deleted: later ones go instead", file=trimmed.kept)
+        self._kept = trimmed.kept
 
     def _flush(self) -> None:
         """Write the lines as a block. After a fault of the disk, nothing is written for a while."""
@@ -197,14 +214,14 @@ class RecordWriter:
                 self.counts.size += file.write(b"".join(lines))
                 self.counts.written += len(lines)
                 if self.counts.size > self._settings.total_size:
-                    self.counts.size = trim(self._folder, self._settings.total_size, file.path)
+                    self._trim(self._settings.total_size)
         except OSError as error:
             self.counts.refused += len(lines)
             self._failed(error)
             return
         if lines and self._failing:
             self._failing = False
-            self._log.info("the record is written again", folder=str(self._folder), lost=self.counts.lost)
+            self._log.info("the record is written again", folder=str(self.folder), lost=self.counts.lost)
         old = self._clock.wall() - file.began >= self._settings.file_age
         if file.size >= self._settings.file_size or (old and file.size):
             self._full = True
@@ -213,15 +230,18 @@ class RecordWriter:
         """Nothing can be written now: say it once until it is written again, and try again later."""
         self._close()
         self._gap = True
-        self._again_at = self._clock.steady() + _AGAIN
+        again_in = _AGAIN * self._settings.flush
+        self._again_at = self._clock.steady() + again_in
         if self._failing:
             return
         self._failing = True
+        hint = {"hint": f"free space, or lower {PREFIX}RECORD__TOTAL_SIZE"} if error.errno in _FULL else {}
         self._log.error(
             "the record cannot be written: healing goes on without it, and it is tried again",
-            folder=str(self._folder),
+            folder=str(self.folder),
             error=error.strerror or str(error),
-            again_in=_AGAIN,
+            again_in=again_in,
+            **hint,
         )
 
     def _close(self) -> None:

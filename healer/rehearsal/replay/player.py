@@ -104,6 +104,7 @@ class Player:
         self._ended = False
         self._head: HeadLine | None = None
         self._state: _StateRead | None = None  # while a state is read
+        self._same_run = False  # whether the file before is of the same run
         self._skips = False  # while a state is read that is known already
         self._unfed: list[ChangedLine] = []
         self._under_way: list[_UnderWay] = []
@@ -143,7 +144,8 @@ class Player:
     def _begin(self, head: HeadLine) -> None:
         before, self._head = self._head, head
         self._known.head(head)
-        follows = before is not None and (before.run, before.number + 1) == (head.run, head.number)
+        self._same_run = before is not None and before.run == head.run
+        follows = before is not None and self._same_run and before.number + 1 == head.number
         if follows and not self._ended:
             self._pass_until(head.at)
         self._skips = follows and head.why == "continued"
@@ -164,7 +166,7 @@ class Player:
         if state is None:
             self._skips = False
             return
-        if state.head.why == "lost" and self._driver is not None and not self._ended:
+        if self._same_run and self._driver is not None and not self._ended:
             self._reread(state, self._driver)
         else:
             self._start(state)
@@ -208,6 +210,7 @@ class Player:
 
     def _reread(self, state: _StateRead, driver: Driver) -> None:
         """After a gap: what has changed meanwhile, as after a relist."""
+        self._feed(driver, driver.now)  # before the gap
         driver.now = max(driver.now, state.head.at)
         held = {obj.metadata.uid: obj for obj in state.objects}
         with driver.at_once():

@@ -1,8 +1,11 @@
 """The files of a record: whole blocks, bounds, and what happens when the disk or the thread cannot keep up."""
 
 import gzip
+import os
 import resource
+import shutil
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +14,11 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from healer.clock import SYSTEM, Clock
-from healer.daemon.recording.files import files_in
+from healer.daemon.recording import running
+from healer.daemon.recording.files import files_in, name_of
 from healer.daemon.recording.lines import AnyLine, HeadLine, PausedLine, TickLine
 from healer.daemon.recording.reading import RecordError, found, read
 from healer.daemon.recording.running import record_writer, writing
@@ -195,6 +200,106 @@ def test_a_full_disk_is_counted_and_leaves_whole_blocks(tmp_path: Path) -> None:
     assert made.counts.lost >= 1
 
 
+def test_all_files_are_bounded_also_while_no_new_one_begins(tmp_path: Path) -> None:
+    """Nobody asks whether one is to begin: the oldest go as the last one grows."""
+    for number in range(6):
+        (tmp_path / name_of(1_700_000_000.0 + number, "0123abcd", number)).write_bytes(b"x" * 2000)
+    with writer(tmp_path, file_size=4096, total_size=16_384) as made:
+        made.begin(beginning())
+        last = files_in(tmp_path)
+        number = 0
+        while made.counts.size <= 16_384 and len(files_in(tmp_path)) >= len(last):
+            made.put(noise(number := number + 1))
+            while made.waiting:
+                time.sleep(0)
+    assert sum(file.stat().st_size for file in files_in(tmp_path)) <= 16_384 + 4096
+    assert len(files_in(tmp_path)) < 7
+
+
+def test_what_only_has_the_name_of_a_record_stops_nothing(tmp_path: Path) -> None:
+    """A folder, links, one into nowhere: none is read, counted or deleted, and old files are."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"x" * 100_000)
+    folder = tmp_path / "record"
+    (folder / name_of(1.0, "0123abcd", 0)).mkdir(parents=True)
+    (folder / name_of(2.0, "0123abcd", 0)).symlink_to(elsewhere)
+    (folder / name_of(3.0, "0123abcd", 0)).symlink_to(tmp_path / "nowhere")
+    old = folder / name_of(4.0, "0123abcd", 0)
+    old.write_bytes(b"x" * 20_000)
+    with capture_logs() as logs, writer(folder) as made:
+        made.begin(beginning())
+    assert [each["event"] for each in logs] == ["the record begins"]
+    assert made.counts.lost == 0
+    assert not old.exists()
+    assert elsewhere.stat().st_size == 100_000
+    assert len([*folder.iterdir()]) == 4
+    assert made.counts.size == files_in(folder)[-1].stat().st_size
+
+
+def test_a_file_that_cannot_be_deleted_keeps_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (tmp_path / name_of(float(number), "0123abcd", 0) for number in (1, 2))
+    for each in (first, second):
+        each.write_bytes(b"x" * 20_000)
+    unlink = Path.unlink
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        if path == first:
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    with capture_logs() as logs, writer(tmp_path) as made:
+        for number in range(3):
+            made.begin(beginning(number))
+    assert [each.exists() for each in (first, second)] == [True, False]
+    said = [each["file"] for each in logs if each["log_level"] == "warning"]
+    assert said == [f"{first}: Operation not permitted"]
+    assert made.counts.lost == 0
+
+
+def test_a_file_deleted_beneath_is_a_fault_and_a_new_one_begins(tmp_path: Path) -> None:
+    folder = tmp_path / "record"
+    with capture_logs() as logs, writer(folder, flush=0.01) as made:
+        made.begin(beginning())
+        made.put(TickLine(1.0))
+        while made.counts.written < 4:
+            time.sleep(0)
+        shutil.rmtree(folder)
+        number = 1
+        while made.wants is None:
+            made.put(TickLine(float(number := number + 1)))
+            time.sleep(0)
+        refused = made.counts.refused
+        made.begin(beginning(1, "lost"))
+    assert refused
+    assert [line.why for line in lines(folder) if isinstance(line, HeadLine)] == ["lost"]
+    assert [each["event"] for each in logs] == [
+        "the record begins",
+        "the record cannot be written: healing goes on without it, and it is tried again",
+        "the record is written again",
+    ]
+
+
+def test_a_disk_that_stays_full_leaves_no_empty_files_and_is_said_once(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with capture_logs() as logs, writer(tmp_path, flush=0.005) as made:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        try:
+            for number in range(3):
+                while made.wants is None:
+                    time.sleep(0)
+                lost = made.counts.refused
+                made.begin(beginning(number, "lost"))
+                while made.counts.refused == lost:
+                    time.sleep(0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert files_in(tmp_path) == []
+    assert [each["event"] for each in logs if each["log_level"] == "error"] == [
+        "the record cannot be written: healing goes on without it, and it is tried again"
+    ]
+
+
 def test_a_folder_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match=r"HEALER_RECORD__FOLDER: nothing can be written in .*file"):
@@ -210,6 +315,35 @@ async def test_its_metrics_say_what_became_of_the_lines(tmp_path: Path) -> None:
     assert registry.get_sample_value("healer_record_lines_total", {"outcome": "written"}) == 3
     assert registry.get_sample_value("healer_record_lines_total", {"outcome": "refused"}) == 0
     assert registry.get_sample_value("healer_record_bytes") == files_in(tmp_path)[0].stat().st_size
+
+
+async def test_a_disk_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are dropped and counted, it is said once, and the daemon ends although the thread does not."""
+    made = record_writer(RecordSettings(folder=tmp_path, queue=100, flush=0.01), SYSTEM, CollectorRegistry())
+    assert made is not None
+    answers, asked = threading.Event(), threading.Event()
+    write = os.write
+
+    def slow(fd: int, data: bytes) -> int:
+        asked.set()
+        answers.wait()
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", slow)
+    monkeypatch.setattr(running, "_END", 0.05)
+    with capture_logs() as logs:
+        async with writing(made):
+            made.begin(beginning())
+            assert asked.wait(20)
+            for number in range(150):
+                made.put(TickLine(float(number)))
+        assert made.counts.overtaken == 50
+        answers.set()
+        assert made.stop(20)
+    assert [each["event"] for each in logs if each["log_level"] == "warning"] == [
+        "the record cannot keep up: lines are dropped until a new file can begin",
+        "the end of the record is not written: the disk does not answer",
+    ]
 
 
 def test_nothing_is_recorded_without_a_folder() -> None:
