@@ -174,7 +174,7 @@ class Daemon:
     async def _whole(self, api: Api, watching: Watching, definition: DefinitionCheck) -> None:
         """Return when the view is whole, the RuleSets in it are read, and incidents can be kept."""
         await watching.synced()
-        if await self._rules.look():
+        if await self._rules.begin():
             await self._use(self._rules.rulebook)
         await until_whole(api, watching, definition)
 

@@ -9,6 +9,7 @@ from typing import Never
 
 from healer.clock import Clock
 from healer.daemon.rulefiles import RuleFiles, vocabulary
+from healer.daemon.ruleset_reading import RuleSetReader
 from healer.daemon.rulesets import JudgedRuleSet, RuleSets, in_words
 from healer.daemon.unusable import unusable
 from healer.http.state import LoadedRules
@@ -87,17 +88,27 @@ class RulesInForce:
     async def look(self) -> bool:
         """Read the files and the RuleSets that have changed; returns whether other rules are in force now.
 
-        Call it when the view holds the RuleSets that there are.
+        Call it when the view holds the RuleSets that there are. Of many RuleSets some may be left for another look.
         """
         if self._files is not None:
             await self._files.reload(self._take)
         changed = self._of_files is not self._used
         if self._rulesets is not None:
             changed |= await self._rulesets.look({bound.ruleset for bound in self._of_files.rules})
+            if self._rulesets.more:
+                self.changed()
         if changed:
             self._used = self._of_files
             self.rulebook = await asyncio.to_thread(self._together, self._of_files)
             self.loaded_at = self._clock.wall()
+        return changed
+
+    async def begin(self) -> bool:
+        """Look until all is read that may be read; returns whether other rules are in force now. For the start: an incident whose
+        rule is not known yet would end."""
+        changed = await self.look()
+        while self._rulesets is not None and self._rulesets.more:
+            changed |= await self.look()
         return changed
 
     async def run(self, use: Callable[[Rulebook], Awaitable[None]], read: Callable[[], None]) -> Never:
@@ -132,5 +143,6 @@ def rules_in_force(settings: Settings, rulebook: Rulebook, files: RuleFiles | No
         if wrong := list(unknown_names(settings.rulesets, vocabulary())):
             raise SettingsError("\n".join(f"{PREFIX}RULESETS__GRANTS: {each}" for each in wrong))
         objections = partial(unusable, settings=settings)
-        rulesets = RuleSets(view, settings.rulesets, vocabulary(), objections, Mode(settings.mode))
+        reader = RuleSetReader(settings.rulesets, vocabulary(), objections, Mode(settings.mode), clock.steady)
+        rulesets = RuleSets(view, settings.rulesets, reader)
     return RulesInForce(rulebook, files, rulesets, every=settings.rules_reload, clock=clock)

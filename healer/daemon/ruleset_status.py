@@ -1,8 +1,8 @@
 """Writes into each RuleSet what became of it: the condition Accepted, how many of its rules are in force, when one fired last.
 
 Only a leader writes, and only what differs from what the object has. A write names the resourceVersion that it is made from, so
-that one of somebody else's in between is not lost. Should somebody write another status over and over, healer answers now and
-then alone.
+that one of somebody else's in between is not lost. Should somebody else write another status over and over - a second healer, a
+controller, an admission webhook - healer answers more and more rarely. The statuses of a namespace delay those of no other.
 """
 
 import asyncio
@@ -14,17 +14,22 @@ from typing import Any, Never
 import structlog
 
 from healer.cluster.api import Api
-from healer.cluster.errors import ApiError, ClusterError
+from healer.cluster.errors import ApiError, ClusterError, is_servers
 from healer.cluster.resources import RULESETS
+from healer.daemon.fair_turns import FairTurns
 from healer.daemon.rulesets import JudgedRuleSet, RuleSets, in_words
+from healer.http.rate import Rates
 from healer.model.incident import Incident
 from healer.model.ruleset import ACCEPTED, RuleSetCondition
+from healer.turns import in_turns
 
 _EVERY = 5.0
 """Seconds between two looks, where nothing is judged anew."""
-_AGAIN = 60.0
+_AGAIN, _RARELY = 60.0, 3600.0
 """Seconds until a status is written again that says nothing new of the RuleSet: another time at which a rule fired, or what
-somebody else has written over."""
+somebody else has written over. While the latter goes on, the time doubles up to an hour."""
+_PER_MINUTE, _BURST = 60, 100
+"""How often the statuses of one namespace are written."""
 _AT_ONCE = 50
 """RuleSets that are compared before the loop is yielded: about a millisecond."""
 _LONGEST = 20_000
@@ -45,11 +50,13 @@ class _Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class _WrittenAcceptance:
-    """What was written last into an object, and when by the monotonic clock."""
+    """What was written last into an object, or could not be, and when by the monotonic clock."""
 
     verdict: _Acceptance
     fired: datetime | None
     at: float
+    again: float = _AGAIN
+    """Seconds until it is written again, when it says nothing new."""
 
 
 class RuleSetStatuses:
@@ -72,6 +79,8 @@ class RuleSetStatuses:
         self._is_leader = is_leader
         self._told = told
         self._written: dict[str, _WrittenAcceptance] = {}
+        self._turns = FairTurns[JudgedRuleSet](lambda each: each.object.metadata.namespace)
+        self._rates = Rates(_PER_MINUTE, _BURST, api.clock.steady)
         self._said = ""
         self._log = structlog.get_logger("healer.rules")
 
@@ -80,7 +89,7 @@ class RuleSetStatuses:
         while True:
             self._rulesets.news.clear()
             try:
-                await self._write_all()
+                await self.write_all()
             except ClusterError as error:
                 if str(error) != self._said:
                     self._log.warning("the status of RuleSets cannot be written: healer tries again", error=str(error))
@@ -93,16 +102,17 @@ class RuleSetStatuses:
             except TimeoutError:
                 continue
 
-    async def _write_all(self) -> None:
+    async def write_all(self) -> None:
+        """Write those that are due, until they are judged anew: who writes by what is out of date writes twice."""
         judged, fired = self._rulesets.judged, last_fired(self._incidents())
         there = {each.object.metadata.uid for each in judged}
         self._written = {uid: last for uid, last in self._written.items() if uid in there}
-        for number, each in enumerate(judged):
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)
-            verdict, at = _verdict(each), _later(each, fired)
-            if self._is_due(each, verdict, at):
-                await self._write(each, verdict, at)
+        due = [each async for each in in_turns(judged, _AT_ONCE) if self._is_due(each, _verdict(each), _later(each, fired))]
+        for each in self._turns.of(due):
+            if self._rulesets.news.is_set():
+                return
+            if not self._rates.wait(each.object.metadata.namespace):
+                await self._write(each, _verdict(each), _later(each, fired))
 
     def _is_due(self, each: JudgedRuleSet, verdict: _Acceptance, fired: datetime | None) -> bool:
         status = each.object.status
@@ -111,7 +121,7 @@ class RuleSetStatuses:
         last = self._written.get(each.object.metadata.uid)
         if last is None or last.verdict != verdict or (last.fired is None and fired is not None):
             return True
-        return self._api.clock.steady() - last.at >= _AGAIN
+        return self._api.clock.steady() - last.at >= last.again
 
     async def _write(self, each: JudgedRuleSet, verdict: _Acceptance, fired: datetime | None) -> None:
         if not self._is_leader():
@@ -119,16 +129,31 @@ class RuleSetStatuses:
         meta = each.object.metadata
         body = {"metadata": {"resourceVersion": meta.resource_version}, "status": _status(each, verdict, fired, self._now())}
         path = f"{RULESETS.path(meta.namespace, meta.name)}/status"
+        last = self._written.get(meta.uid)
+        written = _WrittenAcceptance(verdict, fired, self._api.clock.steady(), self._again(each, verdict, fired))
         try:
             await self._api.request("PATCH", path, body=body, content_type="application/merge-patch+json")
         except ApiError as error:
             if error.is_conflict or error.is_not_found:
                 return  # it has changed, or is gone: the watch tells, and it is judged again
-            raise
-        last = self._written.get(meta.uid)
-        self._written[meta.uid] = _WrittenAcceptance(verdict, fired, self._api.clock.steady())
+            if is_servers(error) or error.is_missing_permission or error.is_throttled:
+                raise
+            self._log.warning("the status of a RuleSet is refused", ruleset=each.object.full_name, error=str(error))
+            self._written[meta.uid] = written
+            return
+        self._written[meta.uid] = written
         if _found(each) != verdict and (last is None or last.verdict != verdict):
             self._told(each, verdict.message)
+
+    def _again(self, each: JudgedRuleSet, verdict: _Acceptance, fired: datetime | None) -> float:
+        """Seconds until the same is written again: longer each time that somebody has written over it, or that it was refused."""
+        last = self._written.get(each.object.metadata.uid)
+        if last is None or (last.verdict, last.fired) != (verdict, fired):
+            return _AGAIN
+        if last.again == _AGAIN:
+            name = each.object.full_name
+            self._log.warning("somebody else writes the status of a RuleSet: healer answers now and then", ruleset=name)
+        return min(_RARELY, 2 * last.again)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._api.clock.wall(), UTC)
@@ -152,7 +177,7 @@ def _later(each: JudgedRuleSet, fired: Mapping[str, float]) -> datetime | None:
 
 def _verdict(each: JudgedRuleSet) -> _Acceptance:
     return _Acceptance(
-        generation=each.object.metadata.generation,
+        generation=each.generation,
         accepted=not each.reason,
         reason=each.reason or ACCEPTED,
         message=_message(each),

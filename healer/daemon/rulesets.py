@@ -1,45 +1,40 @@
-"""The RuleSets of the cluster: each is read as a rule file is, and a wrong one harms nothing but itself.
-
-What was read is kept by the generation of the object, so that a change of one costs the reading of one. It is read in a thread.
-A RuleSet whose new generation is wrong keeps the rules of its last good one, as rule files do, while this process runs.
-"""
+"""The RuleSets of the cluster: which of them are in force. A wrong one harms nothing but itself."""
 
 import asyncio
 import hashlib
-import json
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 import msgspec
 import structlog
 
+from healer.daemon.ruleset_reading import RuleSetReader
 from healer.model.ruleset import RuleSet
 from healer.model.view import View
 from healer.rules.grants import RuleSetSettings, granted
-from healer.rules.loading import load_all
 from healer.rules.positions import Problem
-from healer.rules.rulebook import BoundRule, Rulebook, capped
-from healer.rules.schema import API_VERSION, Mode
-from healer.rules.vocabulary import Vocabulary
+from healer.rules.rulebook import BoundRule
+from healer.rules.schema import Mode
+from healer.turns import in_turns
 
-REFUSED, NAME_TAKEN, TOO_MANY = "Refused", "NameTaken", "TooManyRules"
-"""Why a RuleSet is not accepted: something is wrong in it, a rule file has its name, its namespace has too many rules."""
-_LARGEST = 64 * 1024
-"""Bytes of a spec that is read: about a hundred rules. Reading more would take a tenant's RuleSet too long for the others."""
-_TOLD = 100
-"""Problems of one RuleSet that are kept."""
+REFUSED, NAME_TAKEN, TOO_MANY, DELETED = "Refused", "NameTaken", "TooManyRules", "Deleted"
+"""Why a RuleSet is not accepted: something is wrong in it, a rule file has its name, its namespace has too many rules, somebody
+has deleted it and it waits for its finalizers."""
 _NAMED = 20
 """RuleSets that are logged by their names when many are judged anew at once."""
+_AT_ONCE = 200
+"""RuleSets that are judged before the loop is yielded: some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedRuleSet:
-    """A RuleSet, with what became of it. `reason` is "" when it is accepted.
+    """A RuleSet, with what became of its `generation`; a later one may wait to be read. `reason` is "" when it is accepted.
 
     `rules` are those in force, of the generation `in_force`, whose spec has the digest.
     """
 
     object: RuleSet
+    generation: int
     reason: str
     problems: tuple[Problem, ...]
     rules: tuple[BoundRule, ...] = ()
@@ -52,41 +47,28 @@ class JudgedRuleSet:
         return max((bound.rule.mode for bound in self.rules), key=list(Mode).index, default="")
 
 
-@dataclass(frozen=True, slots=True)
-class _ReadRuleSet:
-    """What the reading of one generation gave, and the rules of the last generation without a problem."""
+class _WrittenSpec(msgspec.Struct):
+    """How many rules are written in a spec."""
 
-    generation: int
-    problems: tuple[Problem, ...]
-    rules: tuple[BoundRule, ...]
-    digest: str
-    of: int
-    """The generation of `rules`; 0 before there was a good one."""
+    rules: list[msgspec.Raw] = []
 
 
 class RuleSets:
-    """`objections` says what of rules that are right in themselves cannot be used by this healer; no rule goes further than the
-    mode `most`."""
+    """Those of the view. `reader` reads them."""
 
-    def __init__(
-        self,
-        view: View,
-        settings: RuleSetSettings,
-        known: Vocabulary,
-        objections: Callable[[Rulebook], list[Problem]],
-        most: Mode,
-    ) -> None:
+    def __init__(self, view: View, settings: RuleSetSettings, reader: RuleSetReader) -> None:
         self._view = view
         self._settings = settings
-        self._most = most
-        self._known = known
-        self._objections = objections
-        self._readings: dict[str, _ReadRuleSet] = {}
+        self._reader = reader
+        self._written: dict[str, tuple[int, int]] = {}  # uid -> generation, rules that are written in it
         self._log = structlog.get_logger("healer.rules")
+        self._hasty: frozenset[str] = frozenset()
         self.judged: tuple[JudgedRuleSet, ...] = ()
-        """All of them, by namespace and age, as they were last judged."""
+        """All of them that were read, or need not be read, by namespace and age, as they were last judged."""
         self.news = asyncio.Event()
         """Set when they were judged anew."""
+        self.more = False
+        """Whether some are left that can be read at once: look again soon."""
 
     @property
     def rules(self) -> list[BoundRule]:
@@ -104,51 +86,58 @@ class RuleSets:
         before = [(each.object.metadata.uid, each.in_force, each.rules) for each in self.judged]
         objects = sorted((each for each in self._view.objects(RuleSet) if isinstance(each, RuleSet)), key=_age)
         there = {each.metadata.uid for each in objects}
-        for uid in self._readings.keys() - there:
-            del self._readings[uid]
-        for each in objects:
-            known = self._readings.get(each.metadata.uid)
-            if known is None or known.generation != each.metadata.generation:
-                self._readings[each.metadata.uid] = await asyncio.to_thread(self._read, each, known)
-        self._say({each.object.metadata.uid: each for each in self.judged}, judged := tuple(self._judge(objects, taken)))
+        self._reader.forget_others(there)
+        self._written = {uid: known for uid, known in self._written.items() if uid in there}
+        out = await self._left_out(objects, taken)
+        self.more = await self._reader.read([each for each in objects if each.metadata.uid not in out])
+        judged = tuple([each async for found in in_turns(objects, _AT_ONCE) for each in self._judge(found, out)])
+        self._say({each.object.metadata.uid: each for each in self.judged}, judged)
         self.judged = judged
         self.news.set()
         return before != [(each.object.metadata.uid, each.in_force, each.rules) for each in judged]
 
-    def _read(self, found: RuleSet, before: _ReadRuleSet | None) -> _ReadRuleSet:
-        """Read one RuleSet by the loader of rule files, which takes YAML, and so JSON."""
-        origin, generation = f"RuleSet {found.full_name}", found.metadata.generation
-        head = json.dumps({"apiVersion": API_VERSION, "kind": "RuleSet", "metadata": {"name": found.metadata.name}})
-        kept = before or _ReadRuleSet(0, (), (), "", 0)
-        spec, problem = _plain(found)
-        if problem is not None:
-            return replace(kept, generation=generation, problems=(problem,))
-        tenant = granted(self._settings.grants, found.metadata.namespace)
-        rules, problems = load_all({origin: f'{head[:-1]}, "spec": {spec}}}'}, self._known, lambda _: tenant)
-        rules = [replace(bound, where=origin) for bound in rules]
-        if not problems:
-            problems = self._objections(Rulebook(rules))
-        if not problems:
-            rules = list(capped(Rulebook(rules), self._most).rules)
-            return _ReadRuleSet(generation, (), tuple(rules), hashlib.sha256(spec.encode()).hexdigest(), generation)
-        return replace(kept, generation=generation, problems=tuple(problems[:_TOLD]))
+    async def _left_out(self, objects: list[RuleSet], taken: Collection[str]) -> dict[str, JudgedRuleSet]:
+        """Those that are not even read, by uid. The older one of a namespace has the place, and files come before all.
 
-    def _judge(self, objects: list[RuleSet], taken: Collection[str]) -> Iterator[JudgedRuleSet]:
-        """Who is in force, of RuleSets by namespace and age: the older one has the place, and files come before all."""
-        counts: dict[str, int] = {}
-        for each in objects:
-            reading, namespace, name = self._readings[each.metadata.uid], each.metadata.namespace, each.metadata.name
-            most = granted(self._settings.grants, namespace).grant.rules
-            if name in taken:
+        What is written counts, so that one that is wrong keeps its place, and no namespace has much read that is wrong.
+        """
+        out: dict[str, JudgedRuleSet] = {}
+        rules: dict[str, int] = {}
+        size: dict[str, int] = {}
+        async for each in in_turns(objects, _AT_ONCE):
+            namespace, name, uid = each.metadata.namespace, each.metadata.name, each.metadata.uid
+            most, bytes_ = granted(self._settings.grants, namespace).grant.rules, self._reader.bytes_granted(namespace)
+            if each.metadata.deletion_timestamp is not None:
+                message, hint = "the RuleSet is being deleted", "its finalizers keep it: see metadata.finalizers"
+                out[uid] = _out(each, DELETED, "metadata.deletionTimestamp", message, hint)
+            elif name in taken:
                 message, hint = f"the rule set {name!r} is in healer's rule files", "give the RuleSet another name"
-                yield _out(each, NAME_TAKEN, "metadata.name", message, hint)
-            elif counts.get(namespace, 0) + len(reading.rules) > most:
+                out[uid] = _out(each, NAME_TAKEN, "metadata.name", message, hint)
+            elif (with_it := rules.get(namespace, 0) + self._rules_of(each)) > most:
                 message = f"with it, the RuleSets of {namespace} have more than {most} rules"
-                yield _out(each, TOO_MANY, "spec.rules", message, "delete rules, or an older RuleSet")
+                out[uid] = _out(each, TOO_MANY, "spec.rules", message, "delete rules, or an older RuleSet")
+            elif (large := size.get(namespace, 0) + len(each.spec_bytes)) > bytes_ and not each.too_large:
+                message = f"with it, the RuleSets of {namespace} have more than {bytes_ // 1024} KiB"
+                out[uid] = _out(each, TOO_MANY, "spec", message, "delete rules, or an older RuleSet")
             else:
-                counts[namespace] = counts.get(namespace, 0) + len(reading.rules)
-                reason = REFUSED if reading.problems else ""
-                yield JudgedRuleSet(each, reason, reading.problems, reading.rules, reading.of, reading.digest)
+                rules[namespace], size[namespace] = with_it, large
+        return out
+
+    def _rules_of(self, found: RuleSet) -> int:
+        """How many rules it has: those that are written, or those that are in force while it is wrong; one at least."""
+        uid, generation = found.metadata.uid, found.metadata.generation
+        known, reading = self._written.get(uid), self._reader.reading(found)
+        if known is None or known[0] != generation:
+            known = self._written[uid] = generation, _rules_written(found)
+        return max(1, known[1], 0 if reading is None else len(reading.rules))
+
+    def _judge(self, found: RuleSet, out: dict[str, JudgedRuleSet]) -> Iterator[JudgedRuleSet]:
+        """What became of it, once it was read."""
+        if (left_out := out.get(found.metadata.uid)) is not None:
+            yield left_out
+        elif (known := self._reader.reading(found)) is not None:
+            reason = REFUSED if known.problems else ""
+            yield JudgedRuleSet(found, known.generation, reason, known.problems, known.rules, known.of, known.digest)
 
     def _say(self, before: dict[str, JudgedRuleSet], now: tuple[JudgedRuleSet, ...]) -> None:
         """Say what was refused that was not, or for another reason; and what is accepted again. Of many at once, say how many."""
@@ -163,23 +152,21 @@ class RuleSets:
         if left := news[_NAMED:]:
             refused = sum(bool(each.reason) for each in left)
             self._log.info("further RuleSets are judged", accepted=len(left) - refused, refused=refused)
+        if new := sorted(self._reader.hasty - self._hasty):
+            self._log.warning("RuleSets change too often: healer reads them later", of=new[:_NAMED], more=len(new[_NAMED:]))
+        self._hasty = self._reader.hasty
 
 
-def _plain(found: RuleSet) -> tuple[str, Problem | None]:
-    """The spec as JSON; or why it is not read at all."""
-    origin = f"RuleSet {found.full_name}"
-    if len(bytes(found.spec)) > _LARGEST:
-        hint = "write the rules into several RuleSets"
-        return "", Problem(origin, 0, 0, "spec", f"the spec is larger than {_LARGEST // 1024} KiB", hint)
+def _rules_written(found: RuleSet) -> int:
     try:
-        return msgspec.json.encode(msgspec.json.decode(bytes(found.spec))).decode(), None
-    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        return "", Problem(origin, 0, 0, "spec", f"the spec cannot be read: {error}", "write it as a rule file")
+        return len(msgspec.json.decode(found.spec_bytes, type=_WrittenSpec).rules)
+    except (ValueError, RecursionError):  # the reading says what is wrong
+        return 0
 
 
 def _out(found: RuleSet, reason: str, path: str, message: str, hint: str) -> JudgedRuleSet:
     problem = Problem(f"RuleSet {found.full_name}", 0, 0, path, message, hint)
-    return JudgedRuleSet(found, reason, (problem,))
+    return JudgedRuleSet(found, found.metadata.generation, reason, (problem,))
 
 
 def _age(found: RuleSet) -> tuple[str, float, str]:

@@ -17,23 +17,23 @@ class Rates:
         self._clients = clients
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()  # client -> requests left, when; oldest first
 
-    def wait(self, client: Hashable) -> float:
-        """Count a request: 0 when it is allowed, otherwise the seconds until the next one is."""
+    def wait(self, client: Hashable, cost: float = 1.0) -> float:
+        """Count a request, or as many as it costs: 0 when it is allowed, otherwise the seconds until the next one is."""
         if not self._per_second:
             return 0.0
         left, now = self._left(client)
         self._buckets.pop(client, None)
-        allowed = left >= 1
-        self._buckets[client] = (left - allowed, now)
+        allowed = left >= cost
+        self._buckets[client] = (left - cost * allowed, now)
         if len(self._buckets) > self._clients:
             self._buckets.popitem(last=False)
-        return 0.0 if allowed else (1 - left) / self._per_second
+        return 0.0 if allowed else (cost - left) / self._per_second
 
-    def look(self, client: Hashable) -> float:
+    def look(self, client: Hashable, cost: float = 1.0) -> float:
         """What `wait` would return, without a request that counts."""
         if not self._per_second:
             return 0.0
-        return max(0.0, 1 - self._left(client)[0]) / self._per_second
+        return max(0.0, cost - self._left(client)[0]) / self._per_second
 
     def _left(self, client: Hashable) -> tuple[float, float]:
         """The requests that are left to a client, and the time."""

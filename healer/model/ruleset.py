@@ -10,6 +10,10 @@ ACCEPTED = "Accepted"
 """The type of the condition that says whether the rules of a RuleSet can be used."""
 
 
+LARGEST_SPEC = 64 * 1024
+"""Bytes of a spec that is read: about a hundred rules. Reading more would keep the RuleSets of others waiting."""
+
+
 class RuleSetCondition(KubeStruct, frozen=True):
     """metav1.Condition."""
 
@@ -41,6 +45,21 @@ class RuleSet(KubeObject, frozen=True):
 
     spec: msgspec.Raw = msgspec.Raw(b"{}")
     status: RuleSetStatus = RuleSetStatus()
+
+    def __post_init__(self) -> None:
+        """Keep the bytes of the spec alone, and no more than show that it is too large: what is decoded refers to the whole
+        answer that it came in."""
+        msgspec.structs.force_setattr(self, "spec", msgspec.Raw(bytes(memoryview(self.spec)[: LARGEST_SPEC + 1])))
+
+    @property
+    def too_large(self) -> bool:
+        """Whether the spec is too large to be read; it is not kept whole then."""
+        return len(self.spec_bytes) > LARGEST_SPEC
+
+    @property
+    def spec_bytes(self) -> bytes:
+        """The spec as JSON."""
+        return bytes(self.spec)
 
     @property
     def full_name(self) -> str:

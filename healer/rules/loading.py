@@ -36,8 +36,13 @@ def load(text: str, file: str, known: Vocabulary) -> tuple[list[BoundRule], list
     return load_all({file: text}, known)
 
 
-def load_all(files: Mapping[str, str], known: Vocabulary, tenant_of: TenantOf = nobody) -> tuple[list[BoundRule], list[Problem]]:
-    """The rules of several files (name -> text), and every problem in them, sorted; names must be unique across all of them."""
+def load_all(
+    files: Mapping[str, str], known: Vocabulary, tenant_of: TenantOf = nobody, most: int | None = None
+) -> tuple[list[BoundRule], list[Problem]]:
+    """The rules of several files (name -> text), and every problem in them, sorted; names must be unique across all of them.
+
+    `most` bounds how many wrong keys and values of a document are put into words, where others must not wait for that.
+    """
     rules: list[BoundRule] = []
     problems: list[Problem] = []
     seen: dict[str, str] = {}  # rule set -> where it was
@@ -46,7 +51,7 @@ def load_all(files: Mapping[str, str], known: Vocabulary, tenant_of: TenantOf = 
         if not found and not wrong:
             wrong.append(Problem(file, 1, 1, "", "the file holds no rules", f"begin with apiVersion: {API_VERSION}"))
         for document in found:
-            bound, faults = _read(_Source(document, file, known, tenant_of(document)), seen, wrong)
+            bound, faults = _read(_Source(document, file, known, tenant_of(document), most), seen, wrong)
             if not faults and not wrong:
                 rules += bound
             wrong += faults
@@ -62,6 +67,7 @@ class _Source:
     file: str
     known: Vocabulary
     tenant: Tenant | None
+    most: int | None
 
     @property
     def prefix(self) -> str:
@@ -80,7 +86,7 @@ def _read(source: _Source, seen: dict[str, str], wrong: list[Problem]) -> tuple[
     except ValidationError as error:
         if not any(fault.path in ("kind", "apiVersion") for fault in faults):
             said = {problem.path for problem in wrong}  # a missing value is reported already
-            errors = worded(error.errors(include_url=False), document, file, known)
+            errors = worded(error.errors(include_url=False)[: source.most], document, file, known)
             faults += [fault for fault in errors if fault.path not in said]
         return [], faults
     bound, incomplete = _bound(ruleset, document, source)

@@ -11,7 +11,7 @@ from healer.model.duration import InSeconds, say
 from healer.rules.form import Model
 from healer.rules.named_workload import DEPLOYMENT, KEY, NamesWorkload
 from healer.rules.positions import Document, Path, Problem, dotted
-from healer.rules.schema import RuleSet, Step, models_by_path
+from healer.rules.schema import RuleSet, Step, models_of
 from healer.rules.vocabulary import Vocabulary
 
 _HINTS = {
@@ -99,7 +99,7 @@ def _unknown(path: Path, vocabulary: Vocabulary, root: type[Model]) -> tuple[str
 
 
 def _model_at(path: Path, root: type[Model]) -> type[Model] | None:
-    return dict(models_by_path(root)).get(tuple("*" if isinstance(part, int) else part for part in path))
+    return models_of(root).get(tuple("*" if isinstance(part, int) else part for part in path))
 
 
 def _keys_of(model: type[BaseModel], known: Vocabulary) -> list[str]:

@@ -8,7 +8,7 @@ have no context: numbers are seconds then, and fields may have their Python name
 import json
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, ValidationInfo, model_validator
@@ -330,9 +330,7 @@ def build() -> None:
     When.__pydantic_fields__ = {**keys, **own}
     for model in (When, Rule, Spec, RuleSet):
         model.model_rebuild(force=True)
-
-
-build()
+    models_of.cache_clear()
 
 
 def models_by_path(model: type[Model] = RuleSet) -> Iterator[tuple[tuple[str, ...], type[Model]]]:
@@ -352,3 +350,12 @@ def _models_in(annotation: Any) -> Iterator[tuple[type[Model], bool]]:
     for argument in getattr(annotation, "__args__", ()):
         for found, many in _models_in(argument):
             yield found, many or getattr(annotation, "__origin__", None) is tuple
+
+
+@cache
+def models_of(root: type[Model]) -> dict[tuple[str, ...], type[Model]]:
+    """The same of `root`, to look up many paths."""
+    return dict(models_by_path(root))
+
+
+build()

@@ -19,6 +19,7 @@ from healer.cluster.watch import Reflector
 from healer.daemon.metrics import Metrics
 from healer.daemon.object_events import ObjectEvents
 from healer.daemon.rulefiles import vocabulary
+from healer.daemon.ruleset_reading import RuleSetReader
 from healer.daemon.ruleset_status import RuleSetStatuses
 from healer.daemon.rulesets import RuleSets
 from healer.http.reviews import Reviewer, ReviewError
@@ -163,7 +164,9 @@ async def _judges(trial: Trial) -> str:
     view = View(WORKLOADS)
     (found,) = trial.lab.objects(f"{RULESETS.plural}.{RULESETS.api_group}")
     view.put(msgspec.json.decode(msgspec.json.encode(found), type=RuleSet))
-    rulesets = RuleSets(view, RuleSetSettings(enabled=True), vocabulary(), lambda _: [], Mode.ENFORCE)
+    settings = RuleSetSettings(enabled=True)
+    reader = RuleSetReader(settings, vocabulary(), lambda _: [], Mode.ENFORCE, trial.api.clock.steady)
+    rulesets = RuleSets(view, settings, reader)
     await rulesets.look(())
     statuses = RuleSetStatuses(trial.api, rulesets, list, lambda: True, lambda *_: None)
     async with running(statuses.run()):
