@@ -76,6 +76,8 @@ def replay_verb(
     from healer.rehearsal.replay.show import show
 
     began, ended = _time(since, "--since", -inf), _time(until, "--until", inf)
+    if began >= ended:
+        raise typer.BadParameter("it is not before --until", param_hint="--since")
     if (path is None) is (not prometheus):
         raise typer.BadParameter("name a record, or --prometheus", param_hint="DIR|FILE")
     if prometheus and diff == _RECORDED:
@@ -138,7 +140,7 @@ def _history(settings: Settings, url: str, began: float, ended: float, step: flo
     end = min(ended, now) // step * step
     start = (now - _DEFAULT_SINCE if began == -inf else began) // step * step
     if start >= end:
-        raise typer.BadParameter("it is not before --until, or not before now", param_hint="--since")
+        raise typer.BadParameter("it is not before now", param_hint="--since")
     percent = _progress(100)
     shown = 0
 

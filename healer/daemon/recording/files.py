@@ -29,7 +29,10 @@ def begins(path: Path) -> float:
     """When a file begins, by its name, in seconds since the epoch; 0 for one of another name."""
     if not NAME.fullmatch(path.name):
         return 0.0
-    return datetime.strptime(path.name.split("-")[1], _STAMP).replace(tzinfo=UTC).timestamp()
+    try:
+        return datetime.strptime(path.name.split("-")[1], _STAMP).replace(tzinfo=UTC).timestamp()
+    except ValueError:  # somebody has named it: month 13
+        return 0.0
 
 
 def files_in(folder: Path) -> list[Path]:

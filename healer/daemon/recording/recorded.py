@@ -81,10 +81,12 @@ class Recording:
         self._paused = ""
         self._unfed = False  # whether the engine is still to be told of a change
         self._known: Callable[[], tuple[Rulebook, Sequence[Signal]]] | None = None  # while it is recorded
+        self.latest = 0.0
+        """The time of the last input or change: what was restored meanwhile is not before it."""
 
     def start(self, known: Callable[[], tuple[Rulebook, Sequence[Signal]]], incidents: Sequence[Incident], now: float) -> None:
         """Begin the first file. `known` gives the rules in force, and what fires and is not read off an object."""
-        self._known = known
+        self._known, self.latest = known, now
         self._begin("started", known()[0], now, firing=[], incidents=incidents)
 
     def _begin(self, why: Why, rules: Rulebook, now: float, *, firing: Sequence[Signal], incidents: Sequence[Incident]) -> None:
@@ -112,6 +114,7 @@ class Recording:
 
     def go_on(self, now: float) -> None:
         """Before each input and each change: begin a new file where that is due, and note a pause of everything."""
+        self.latest = now
         if self._known is not None and (why := self._writer.wants) is not None:
             rules, firing = self._known()
             self._begin(why, rules, now, firing=firing, incidents=self.kept())
@@ -239,7 +242,7 @@ class RecordedEngine(Engine):
         believed = list(incidents)
         self._recording.start(lambda: (self._matcher.rulebook, self._firing()), believed, now)
         for effects in super().restore(believed, sick_now, view, now, aside):
-            self._recording.effects(effects, now)
+            self._recording.effects(effects, self._recording.latest)
             yield effects
 
     def _firing(self) -> list[Signal]:

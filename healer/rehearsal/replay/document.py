@@ -15,9 +15,11 @@ def document(result: Replayed) -> dict[str, Any]:
     return {
         "apiVersion": "healer.dev/v1alpha1",
         "kind": "Replay",
-        "from": _time(result.began) if result.lines else None,
-        "to": _time(result.ended) if result.lines else None,
+        "from": _time(max(result.began, result.story.since)),
+        "to": _time(result.story.until if result.goes_on else result.ended),
+        "record": {"from": _time(result.began), "to": _time(result.ended), "goesOn": result.goes_on},
         "lines": result.lines,
+        "gaps": [{"from": _time(gap.began), "to": _time(gap.ended), "why": gap.why} for gap in result.gaps],
         "rulesAsRecorded": sorted(result.same),
         **_story(result.story),
         "differences": None if result.other is None else [_difference(each) for each in differences(result.story, result.other)],

@@ -128,10 +128,10 @@ class Player:
             case RulesLine():
                 self._known.other_rules(line)
             case EndLine():
-                self._pass_until(line.at)
+                self.pass_until(line.at)
                 self._ended = True
             case _:
-                self._pass_until(line.at)
+                self.pass_until(line.at)
                 self._input(line, self._driven())
 
     def finish(self) -> None:
@@ -147,7 +147,7 @@ class Player:
         self._same_run = before is not None and before.run == head.run
         follows = before is not None and self._same_run and before.number + 1 == head.number
         if follows and not self._ended:
-            self._pass_until(head.at)
+            self.pass_until(head.at)
         self._skips = follows and head.why == "continued"
         self._state = None if self._skips else _StateRead(head, [], [], [])
 
@@ -293,7 +293,7 @@ class Player:
 
     # time
 
-    def _pass_until(self, at: float) -> None:
+    def pass_until(self, at: float) -> None:
         """What happens before the next line without one: ticks, changes, and outcomes that the record does not have."""
         driver = self._driver
         if driver is None or self._ended:

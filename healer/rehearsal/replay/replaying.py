@@ -7,7 +7,8 @@ from pathlib import Path
 
 from healer.daemon.recording.files import begins
 from healer.daemon.recording.lines import AnyLine, HeadLine
-from healer.daemon.recording.reading import found, read
+from healer.daemon.recording.reading import RecordError, found
+from healer.rehearsal.replay.chronology import GapFinder, RecordGap, in_order
 from healer.rehearsal.replay.known import RecordKnowledge, Unjudged
 from healer.rehearsal.replay.player import Player
 from healer.rehearsal.replay.said import moment
@@ -31,8 +32,15 @@ class Replayed:
     """What the rules are compared with."""
     remarks: list[str] = field(default_factory=list)
     began: float = inf
+    """The first line that was read; it may be before `since`."""
     ended: float = -inf
+    """The last one."""
     lines: int = 0
+    """Those between `since` and `until`."""
+    goes_on: bool = False
+    """Whether the record has more after `until`."""
+    gaps: list[RecordGap] = field(default_factory=list)
+    """Those between `since` and `until`."""
     mode: str = ""
     """The most that any rule might do when the record was made."""
 
@@ -60,32 +68,51 @@ def replay(
     truth = RecordedStory(since, until)
     if recorded:
         result.other = truth.story
+    finder = GapFinder()
     for line in lines:
+        gap = finder.take(line)
+        if gap is not None and gap.touches(since, until):
+            result.gaps.append(gap)
         if line.at > until:
+            result.goes_on = True
+            if gap is None:
+                for player in players:
+                    player.pass_until(until)
             break
         if isinstance(line, HeadLine):
             result.mode = line.mode
-            if line.lost:
-                result.remarks.append(
-                    f"{line.lost} lines of the record were lost before {moment(line.at)}: what happened then is not known"
-                )
         result.began, result.ended = min(result.began, line.at), max(result.ended, line.at)
-        result.lines += 1
+        result.lines += line.at >= since
         for player in players:
             player.play(line)
         truth.play(line)
+    _check_window(result)
     for player in players:
         player.finish()
     result.unjudged = known.unjudged
     return result
 
 
+def _check_window(result: Replayed) -> None:
+    """Raises RecordError when nothing of the record is between `since` and `until`."""
+    since, until = result.story.since, result.story.until
+    if result.ended == -inf:
+        if result.goes_on:
+            raise RecordError(f"the record begins after --until, {moment(until)}: name a later time")
+        raise RecordError("the record holds no line: its files are empty")
+    if result.ended < since and not result.goes_on:
+        has = f"{moment(result.began)} to {moment(result.ended)}"
+        raise RecordError(f"the record has nothing after --since, {moment(since)}: it was read from {has}")
+    for gap in result.gaps:
+        if gap.began < since and until < gap.ended:
+            raise RecordError(f"nothing is between --since and --until: {gap}")
+
+
 def lines_of(
     path: Path, since: float, remark: Callable[[str], None], progress: Callable[[int], None] = lambda _: None
 ) -> Iterator[AnyLine]:
     """The lines of a record, from the last file that begins before `since`. Raises RecordError."""
-    for file in _needed(found(path), since):
-        yield from read(file, remark, progress)
+    return in_order(_needed(found(path), since), remark, progress)
 
 
 def _needed(files: list[Path], since: float) -> list[Path]:

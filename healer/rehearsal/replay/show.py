@@ -1,6 +1,7 @@
 """Prints a replay for people."""
 
 from collections.abc import Sequence
+from math import inf
 
 from rich.console import Console
 from rich.text import Text
@@ -18,6 +19,7 @@ OPEN_LOOP = (
     "in it. An act that really happened has its real outcome. Any other counts as done, and what follows is judged by what "
     "really happened."
 )
+_MOST_GAPS = 20
 _STYLES = {
     "act": "bold blue",
     "dry run": "blue",
@@ -51,11 +53,24 @@ def show(result: Replayed, screen: Console, compared_with: str = "") -> None:
 
 
 def _head(result: Replayed, screen: Console) -> None:
-    if not result.lines:
-        screen.print("the record holds nothing for that time")
-        return
-    took = about(max(0.0, result.ended - result.began))
-    screen.print(clean(f"{moment(result.began)} to {moment(result.ended)} ({took}), {times(result.lines, 'line')}"), style="bold")
+    story = result.story
+    began, ended = max(result.began, story.since), story.until if result.goes_on else result.ended
+    took = about(max(0.0, ended - began))
+    screen.print(clean(f"{moment(began)} to {moment(ended)} ({took}), {times(result.lines, 'line')}"), style="bold")
+    if story.since > -inf or story.until < inf:
+        asked = " and ".join(
+            f"{name} {moment(at)}" for name, at in (("--since", story.since), ("--until", story.until)) if abs(at) < inf
+        )
+        more = ", and goes on" if result.goes_on else ""
+        screen.print(
+            clean(f"asked for: {asked}; the record was read from {moment(result.began)} to {moment(result.ended)}{more}")
+        )
+    for gap in result.gaps[:_MOST_GAPS]:
+        screen.print(clean(f"gap: {gap}"), style="yellow")
+    if len(result.gaps) > _MOST_GAPS:
+        left = result.gaps[_MOST_GAPS:]
+        took = about(sum(gap.ended - gap.began for gap in left))
+        screen.print(f"{times(len(left), 'further gap')} of {took} together (-o json has each)", style="yellow")
     if result.mode and result.mode != "enforce":
         screen.print(
             f"the recorded healer went no further than the mode {result.mode}; these rules are played in their own modes"

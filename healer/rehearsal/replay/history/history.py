@@ -22,6 +22,7 @@ from healer.daemon.recording.reading import RecordError
 from healer.model.kube import KubeObject
 from healer.model.signal import Signal
 from healer.model.view import View
+from healer.rehearsal.replay.chronology import HISTORY
 from healer.rehearsal.replay.history.asking import ALERTS, METRICS, STEPS, Point, Stretch, by_time, changes, state_at
 from healer.rehearsal.replay.history.cluster import RebuiltCluster
 from healer.rehearsal.replay.known import Unjudged
@@ -135,7 +136,7 @@ class PrometheusHistory:
             at=at,
             version=VERSION,
             healer=version("healer"),
-            run="prometheus",
+            run=HISTORY,
             number=self._head,
             why="lost" if self._head else "continued",
             home="healer",
