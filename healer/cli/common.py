@@ -26,6 +26,8 @@ from healer.settings import Settings, load_settings
 EXIT_PROBLEMS = 1
 EXIT_SETUP = 2
 EXIT_FAILED = 3
+EXIT_INTERRUPTED = 130
+"""After Ctrl-C, as shells have it."""
 
 RulePaths = Annotated[
     list[Path], typer.Option("--rules", metavar="DIR|FILE", help="A rule file, or a folder of them. May be given several times.")

@@ -70,13 +70,13 @@ def entries(effects: Iterable[Effect], at: float) -> Iterator[TimelineLine]:
     for effect in effects:
         match effect:
             case Record(incident, entry):
-                why, workload = incident.reason, incident.workload.name
-                yield TimelineLine(
-                    at, incident.state, why.text, workload, incident.rule, why.code, effect=effect, quiet=entry is None
-                )
+                state, why = (incident.state, incident.reason) if entry is None else (entry.state, entry.reason)
+                workload, quiet = incident.workload.name, entry is None
+                yield TimelineLine(at, state, why.text, workload, incident.rule, why.code, effect=effect, quiet=quiet)
             case Decided(decision, again):
-                why, quiet = decision.reason, again or not _has_a_line(decision)
-                yield TimelineLine(at, decision.verb, why.text, "", decision.rule, why.code, effect=effect, quiet=quiet)
+                why, target, quiet = decision.reason, str(decision.target), again or not _has_a_line(decision)
+                text = why.text if target in why.text else f"{target}: {why.text}"
+                yield TimelineLine(at, decision.verb, text, "", decision.rule, why.code, effect=effect, quiet=quiet)
             case Act():
                 would = "would " if effect.dry_run else ""
                 step = (

@@ -1,25 +1,25 @@
 """Loads files of tests: the tests with the rules that they are about, or every problem with its line and column."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from glob import glob
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from healer.daemon.rulefiles import RulesError, is_test, load_rules
-from healer.model.duration import say
-from healer.rehearsal.kinds import KEPT_KINDS
-from healer.rehearsal.testing.schema import KIND, CaseCluster, RuleCase, RuleTest
-from healer.rehearsal.testing.stage import CaseError, rule_named
+from healer.rehearsal.testing.checking import faults
+from healer.rehearsal.testing.recognizing import BEGINNING, not_tests, tests_of
+from healer.rehearsal.testing.schema import CaseCluster, RuleCase, RuleTest
+from healer.rehearsal.testing.stage import rule_named
 from healer.rules import positions
 from healer.rules.messages import worded
 from healer.rules.positions import Document, Problem, documents, dotted
 from healer.rules.rulebook import BoundRule, Rulebook
-from healer.rules.schema import API_VERSION, Mode
+from healer.rules.schema import Mode
 from healer.rules.vocabulary import Vocabulary
 from healer.settings import Isolated, SettingsError, isolated
-from healer.workloads.registry import WORKLOADS
 
 Place = positions.Path
 
@@ -59,18 +59,43 @@ class LoadedFile:
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
-    """The files of tests: each file as given, and of a folder every *.test.yaml, also of the folders in it. Raises RulesError."""
-    found: list[Path] = []
+    """The files of tests: each file as given, and of a folder every *.test.yaml and *.test.yml, also of the folders in it. A file
+    that is named twice is there once. Raises RulesError."""
+    found: dict[Path, Path] = {}
     problems: list[Problem] = []
     for path in paths:
-        held = sorted(each for each in path.rglob("*") if is_test(each)) if path.is_dir() else [path] if path.exists() else []
+        held = [each for each in _below(path) if is_test(each)] if path.is_dir() else [path] if path.exists() else []
         if not held:
-            what = "holds no *.test.yaml files" if path.is_dir() else "does not exist"
-            problems.append(Problem(str(path), 0, 0, "", what, "name a file of tests, or a folder of them"))
-        found += held
+            problems.append(_nothing(path))
+        for each in held:
+            found.setdefault(each.parent.resolve() / each.name, each)
     if problems:
         raise RulesError(problems)
-    return list(dict.fromkeys(found))
+    return list(found.values())
+
+
+def _nothing(path: Path) -> Problem:
+    """Why a path has no tests."""
+    if not path.is_dir():
+        return Problem(str(path), 0, 0, "", "does not exist", "name a file of tests, or a folder of them")
+    hint = "name a file of tests, or a folder of them"
+    rules = next((each for each in _below(path) if each.suffix in (".yaml", ".yml") and _has_rules(each)), None)
+    if rules is not None:
+        hint = f"write tests of {rules} into {tests_of(rules)}, beginning with {BEGINNING} (docs/rule-tests.md)"
+    return Problem(str(path), 0, 0, "", "holds no *.test.yaml files, and no folder in it does", hint)
+
+
+def _below(folder: Path) -> list[Path]:
+    """The files in a folder, and in the folders in it that are not hidden."""
+    every = (each for each in folder.rglob("*") if not any(part.startswith(".") for part in each.relative_to(folder).parts))
+    return sorted(each for each in every if each.is_file())
+
+
+def _has_rules(file: Path) -> bool:
+    try:
+        return "kind: RuleSet" in file.read_text("utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 def load_tests(path: Path, known: Vocabulary) -> LoadedFile:
@@ -79,14 +104,14 @@ def load_tests(path: Path, known: Vocabulary) -> LoadedFile:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RulesError([Problem(str(path), 0, 0, "", f"cannot be read: {error}", "UTF-8 text is needed")]) from error
-    document, file = _document(text, str(path)), str(path)
+    document, file = _document(text, path), str(path)
     try:
         whole = RuleTest.model_validate(document.data, context=known, by_alias=True, by_name=False)
     except ValidationError as error:
         errors = worded(error.errors(include_url=False), document, file, known, root=RuleTest)
         raise RulesError(sorted(set(errors))) from error
     rules = load_rules(_rule_files(whole, document, path), known)
-    problems = [*_unknown_names(whole, rules, document, file, known)]
+    problems = [Problem(file, *document.at(at), dotted(at), said, hint) for at, said, hint in faults(whole, rules, known)]
     tests: list[LoadedTest] = []
     for number, case in enumerate(whole.tests):
         settings = _settings(whole, case, document, file, number, problems)
@@ -101,11 +126,14 @@ def load_tests(path: Path, known: Vocabulary) -> LoadedFile:
     return LoadedFile(file, rules, tuple(tests))
 
 
-def _document(text: str, file: str) -> Document:
-    found, problems = documents(text, file)
+def _document(text: str, path: Path) -> Document:
+    """The only document of a file. Raises RulesError."""
+    found, problems = documents(text, str(path))
+    if not problems and (other := not_tests(found, path)) is not None:
+        problems = [other]
     if not problems and len(found) != 1:
-        hint = f"begin with apiVersion: {API_VERSION} and kind: {KIND}, and write all tests into its list tests"
-        problems = [Problem(file, 1, 1, "", f"the file holds {len(found)} documents, not one of tests", hint)]
+        message = f"the file holds {len(found)} documents, and may hold one"
+        problems = [Problem(str(path), *found[1].at(()), "", message, "write all tests into the list tests of one")]
     if problems:
         raise RulesError(problems)
     return found[0]
@@ -113,17 +141,34 @@ def _document(text: str, file: str) -> Document:
 
 def _rule_files(whole: RuleTest, document: Document, path: Path) -> list[Path]:
     """The files of the rules: those that are named, else the one beside the tests. Raises RulesError."""
-    own = path.name.partition(".test.")[0]
-    named = [path.parent / each for each in whole.rules] or [path.with_name(own + end) for end in (".yaml", ".yml")]
-    found = [each for each in named if each.exists()]
-    missing = [(number, each) for number, each in enumerate(named) if each not in found]
-    if whole.rules and missing:
-        at: Place = ("rules", missing[0][0])
-        message = f"there is no file {missing[0][1]}"
-        raise RulesError([Problem(str(path), *document.at(at), dotted(at), message, "write it relative to this file")])
+    if whole.rules:
+        named = [_named(name, number, document, path) for number, name in enumerate(whole.rules)]
+        return list(dict.fromkeys(each for files in named for each in files))
+    if not is_test(path):
+        message = "it is not said whose tests these are"
+        hint = f"name the rule files: rules: [FILE.yaml]; or name this file after its rules: {tests_of(path).name}"
+        raise RulesError([Problem(str(path), 1, 1, "", message, hint)])
+    own = path.name.rpartition(".test.")[0]
+    beside = [path.with_name(own + end) for end in (".yaml", ".yml")]
+    found = [each for each in beside if each.exists()]
     if not found:
         hint = "name the files of the rules: rules: [FILE.yaml]"
-        raise RulesError([Problem(str(path), 1, 1, "", f"there are no rules beside it: no file {named[0]}", hint)])
+        raise RulesError([Problem(str(path), 1, 1, "", f"there are no rules beside it: no file {beside[0]}", hint)])
+    return found
+
+
+def _named(name: str, number: int, document: Document, path: Path) -> list[Path]:
+    """The rule files that an entry of `rules` names, which may be a pattern. Raises RulesError."""
+    if any(sign in name for sign in "*?["):
+        whole = path.parent / name
+        found = sorted(each for each in map(Path, glob(str(whole), recursive=True)) if each.is_file() and not is_test(each))
+        message = f"no rule file is named like {whole}"
+    else:
+        found = [each for each in [path.parent / name] if each.exists()]
+        message = f"there is no file {path.parent / name}"
+    if not found:
+        at: Place = ("rules", number)
+        raise RulesError([Problem(str(path), *document.at(at), dotted(at), message, "write it relative to this file")])
     return found
 
 
@@ -152,47 +197,3 @@ def _settings(whole: RuleTest, case: RuleCase, document: Document, file: str, nu
             said = line.removeprefix(f"{file}: ")
             problems.append(Problem(file, *document.at(path), dotted(path), said, "see docs/settings.md"))
         return Isolated()
-
-
-def _unknown_names(whole: RuleTest, rules: Rulebook, document: Document, file: str, known: Vocabulary) -> Iterator[Problem]:
-    """Names of rules, actions and kinds that there are not, and times after the end."""
-    clusters: list[tuple[Place, CaseCluster]] = [] if whole.cluster is None else [(("cluster",), whole.cluster)]
-    for number, case in enumerate(whole.tests):
-        place: Place = ("tests", number)
-        clusters += [] if case.cluster is None else [((*place, "cluster"), case.cluster)]
-        named: list[tuple[Place, str]] = [((*place, "rules", index), name) for index, name in enumerate(case.rules)]
-        for index, event in enumerate(case.events):
-            rule = getattr(event.played, "rule", None)
-            named += [] if rule is None else [((*place, "events", index, event.key, "rule"), rule)]
-        for index, check in enumerate(case.expect):
-            at: Place = (*place, "expect", index)
-            for key, entries in check.rules_named.items():
-                named += [((*at, key, i, "rule"), each) for i, each in enumerate(entries) if each is not None]
-        for path, name in named:
-            try:
-                rule_named(name, rules)
-            except CaseError as error:
-                yield Problem(file, *document.at(path), dotted(path), str(error), error.hint)
-        yield from _ill_timed(case, place, document, file)
-        for index, after in enumerate(case.after):
-            if after.action not in known.actions:
-                path = (*place, "after", index, "action")
-                hint = f"the actions are {', '.join(sorted(known.actions))}"
-                yield Problem(file, *document.at(path), dotted(path), f"there is no action {after.action!r}", hint)
-    kept = [kind for kind, each in WORKLOADS.items() if each.struct in KEPT_KINDS]
-    for place, cluster in clusters:
-        for index, workload in enumerate(cluster.workloads):
-            if workload.kind not in kept:
-                path = (*place, "workloads", index, "kind")
-                message = f"a test has no workloads of the kind {workload.kind}"
-                yield Problem(file, *document.at(path), dotted(path), message, f"one of {', '.join(kept)}")
-
-
-def _ill_timed(case: RuleCase, place: Place, document: Document, file: str) -> Iterator[Problem]:
-    """What is after the end of a test."""
-    timed = [((*place, "events", index, "at"), event.at) for index, event in enumerate(case.events)]
-    timed += [((*place, "expect", index, "at"), check.at or 0.0) for index, check in enumerate(case.expect)]
-    for path, at in timed:
-        if at > case.length:
-            message = f"it is after the end of the test, which lasts {say(case.length)}"
-            yield Problem(file, *document.at(path), dotted(path), message, "let the test last longer: lasts")

@@ -13,7 +13,6 @@ from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act, Effect, Input
 from healer.model.kube import Pod, PodDisruptionBudget, matches
 from healer.model.node import WatchedNodeSpec
-from healer.rehearsal.statuses import starting
 from healer.rehearsal.testing.events.cluster import next_revision
 from healer.rehearsal.testing.schema import After
 from healer.rehearsal.testing.stage import CaseStage
@@ -28,7 +27,7 @@ class Reactions:
 
     def __init__(self, stage: CaseStage, after: Sequence[After], floors: Mapping[str, int]) -> None:
         self._stage = stage
-        self._after = {each.action: each for each in after}
+        self._after = after
         self._floors = floors
         self._attempts: Counter[str] = Counter()
         self._specs = specs(ACTIONS)
@@ -41,9 +40,7 @@ class Reactions:
 
     def _answer(self, act: Act) -> None:
         self._attempts[act.action] += 1
-        after = self._after.get(act.action, After(action=act.action))
-        if after.attempts is not None and self._attempts[act.action] > after.attempts:
-            after = After(action=act.action)
+        after = self._follows(act.action, self._attempts[act.action])
         outcome = self._outcome(act, after)
         if outcome.kind is OutcomeKind.DONE and not act.dry_run:
             with self._stage.driver.at_once():
@@ -52,6 +49,15 @@ class Reactions:
             self._stage.flush()
         else:
             self._stage.driver.report(act, outcome)
+
+    def _follows(self, action: str, attempt: int) -> After:
+        """What the test says of an attempt. The entries of an action hold one after the other."""
+        for each in self._after:
+            if each.action == action:
+                if each.attempts is None or attempt <= each.attempts:
+                    return each
+                attempt -= each.attempts
+        return After(action=action)
 
     def _outcome(self, act: Act, after: After) -> Outcome:
         """How it ends: as the recheck of the action finds, then as the test says, then as the budgets of the cluster allow."""
@@ -112,10 +118,7 @@ def _scaled(stage: CaseStage, act: Act, after: After) -> None:
         return
     spec = kept.obj.spec  # type: ignore[attr-defined]  # of the kinds that can be scaled
     more = min(part_of(params.by, spec.replicas), max(0, params.max - spec.replicas))
-    stage.world.put(msgspec.structs.replace(kept.obj, spec=msgspec.structs.replace(spec, replicas=spec.replicas + more)))
-    stage.world.write_status(kept)
-    for new in [stage.world.add_pod(kept, status=starting(stage.driver.now)) for _ in range(more)]:
-        stage.driver.plan(after.takes, partial(stage.world.mend, new))
+    stage.grow(kept, spec.replicas + more, after.takes)
     _relieved(stage, act, after)
 
 

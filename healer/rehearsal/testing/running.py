@@ -1,30 +1,32 @@
 """Plays one test of rules, and finds the first difference from what it expects."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 
+from healer.clock import SYSTEM, Clock
 from healer.engine.incidents.needed import STORM
 from healer.engine.safety.guards.question import Guard, Guards, Question, Veto
 from healer.engine.safety.guards.registry import GUARDS
 from healer.engine.safety.guards.replicas import InNumbers
 from healer.engine.safety.guards.stops import no_storm
-from healer.model.effects import Act, Decided, Effect, Input, Record, Verb
+from healer.model.effects import Act, Decided, Effect, Input, Record
 from healer.model.node import Node, WatchedNodeMeta, WatchedNodeSpec
 from healer.rehearsal.driver import Driver
-from healer.rehearsal.testing.comparing import FirstDifference, Outcomes
+from healer.rehearsal.testing.comparing import HOLDS, FirstDifference, Outcomes
 from healer.rehearsal.testing.loading import LoadedTest
 from healer.rehearsal.testing.reactions import Reactions
 from healer.rehearsal.testing.schema import CaseCluster, TimedEvent
 from healer.rehearsal.testing.stage import CaseError, CaseStage
-from healer.rehearsal.timeline import EVENT, TimelineLine, entries
+from healer.rehearsal.timeline import EVENT, TimelineLine, clock, entries
 from healer.rehearsal.world import START, World
 from healer.rules.positions import Problem
 from healer.sources.targets import TargetLabels
 
+MAX_STEPS = 200_000
+"""The inputs that a test gives to the engine: twenty seconds of a small cluster, a month of one incident that waits."""
 ON_STORM = "onStorm"
-_HOLDS = frozenset({Verb.DEFER, Verb.REFUSE, Verb.PEND, Verb.IGNORE})
 
 
 @dataclass
@@ -60,6 +62,8 @@ class CaseResult:
     expected: str = ""
     """Where the file says what differs: "rules/vllm.test.yaml:14"."""
     problem: Problem | None = None
+    seconds: float = 0.0
+    """How long it took, in real time."""
 
     @property
     def passed(self) -> bool:
@@ -73,13 +77,20 @@ def guard_name(guard: Guard) -> str:
     return str(getattr(inner, "__name__", type(inner).__name__))
 
 
-GUARD_NAMES = tuple(dict.fromkeys(map(guard_name, (*GUARDS.acting, *GUARDS.telling))))
-"""All guards, in their order."""
+def _guards() -> Iterator[tuple[str, str]]:
+    for guard in (*GUARDS.acting, *GUARDS.telling):
+        inner: object = guard.guard if isinstance(guard, InNumbers) else guard
+        yield guard_name(guard), (inner.__doc__ or "").partition("\n")[0].strip()
 
 
-def play(test: LoadedTest) -> CaseResult:
+GUARD_NAMES: Mapping[str, str] = dict(_guards())
+"""All guards in their order, each with its sentence."""
+
+
+def play(test: LoadedTest, clock: Clock = SYSTEM) -> CaseResult:
     """Play a test."""
-    return _Playing(test).result()
+    began = clock.steady()
+    return replace(_Playing(test).result(), seconds=clock.steady() - began)
 
 
 class _Playing:
@@ -87,6 +98,7 @@ class _Playing:
         self._test = test
         self._reached = Reached()
         self._lines: list[TimelineLine] = []
+        self._steps = 0
         world, floors = _world(test.cluster)
         driver = Driver(test.rules, world, settings=test.settings, guards=_recording(self._reached.guards))
         self._driver = driver
@@ -101,7 +113,7 @@ class _Playing:
             self._driver.plan(at, partial(self._happen, list(group)))
         try:
             difference = self._first_difference()
-        except _Misnamed as error:
+        except CaseError as error:
             problem = test.problem(error.path, str(error), error.hint)
         expected = "" if difference is None else test.place(difference.path)
         return CaseResult(test.case.name, test.where, test.file, tuple(self._lines), difference, self._reached, expected, problem)
@@ -126,7 +138,7 @@ class _Playing:
                 try:
                     self._lines.insert(place, TimelineLine(self._at, EVENT, event.played.play(self._stage)))
                 except CaseError as error:
-                    raise _Misnamed(str(error), error.hint, ("events", index, event.key)) from error
+                    raise CaseError(str(error), error.hint, ("events", index, event.key)) from error
         self._stage.flush()
 
     @property
@@ -134,6 +146,10 @@ class _Playing:
         return self._driver.now - START
 
     def _note(self, _: Input, effects: list[Effect]) -> None:
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            message = f"healer has taken {MAX_STEPS} steps by {clock(self._at)}, which is as far as a test goes"
+            raise CaseError(message, "let it end earlier (lasts), or take fewer pods and events")
         self._lines += entries(effects, self._at)
         for effect in effects:
             match effect:
@@ -142,18 +158,10 @@ class _Playing:
                     self._reached.steps.add((effect.incident.rule, step))
                 case Record(incident, _):
                     self._reached.rules.add(incident.rule)
-                case Decided(decision, _) if decision.verb in _HOLDS and decision.rule:
+                case Decided(decision, _) if decision.verb in HOLDS and decision.rule:
                     self._reached.held.add(decision.rule)
                     if decision.reason.code == STORM:  # often it holds before any guard is asked
                         self._reached.guards.add(guard_name(no_storm))
-
-
-class _Misnamed(CaseError):
-    """An event names something that is not there; `path` leads to the event, from the test on."""
-
-    def __init__(self, message: str, hint: str, path: tuple[str | int, ...]) -> None:
-        super().__init__(message, hint)
-        self.path = path
 
 
 def _world(cluster: CaseCluster) -> tuple[World, Mapping[str, int]]:

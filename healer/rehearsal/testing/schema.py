@@ -94,7 +94,8 @@ class After(Model):
     takes: Annotated[Duration, Field(gt=0)] = 60.0
     """How long it takes until that is so."""
     attempts: Annotated[Whole, Field(ge=1)] | None = None
-    """For how many attempts this holds; later ones are done, and help. By default for all."""
+    """For how many attempts this holds. Then the next entry of the action holds; without one, they are done, and help. By default
+    for all."""
 
 
 class TimedEvent(Model):
@@ -147,6 +148,11 @@ class TimedEvent(Model):
         event: Played = getattr(self, self.key)
         return event
 
+    @property
+    def ends(self) -> float:
+        """When the last of it happens, in seconds from the beginning."""
+        return self.at + self.played.span
+
 
 class ExpectedAct(Model):
     """An action that healer takes. Keys that are not written are not compared."""
@@ -174,6 +180,8 @@ class ExpectedDecision(Model):
     """What it is."""
     target: Text | None = None
     """The pod or the workload, by name."""
+    says: Text | None = None
+    """Words that its reason has: `2 of 4`."""
 
 
 class ExpectedIncident(Model):
@@ -193,7 +201,8 @@ class Checkpoint(Model):
     """What must be so at a time. What is not written is not compared."""
 
     at: Annotated[Duration, Field(ge=0)] | None = None
-    """When, from the beginning, after all else of that moment; by default at the end."""
+    """When, from the beginning, after all else of that moment; by default at the end. Each at a time of its own; their order in
+    the file does not matter."""
     acts: tuple[ExpectedAct, ...] | None = None
     """All that healer has done until then, in this order, `page` among it, and nothing else; `[]`: nothing."""
     would_act: tuple[ExpectedAct, ...] | None = None
@@ -237,7 +246,8 @@ class RuleCase(Model):
     settings: Mapping[Text, Mapping[Text, Any]] = Field(default_factory=dict)
     """Settings, as in a file for `--config`, besides those of the file: `{limits: {budget_workload: 1}}`."""
     after: tuple[After, ...] = ()
-    """What follows actions. An action that is not named is done, and helps within a minute."""
+    """What follows actions, the attempts of all incidents counted. An action that is not named is done, and helps within a
+    minute."""
     events: tuple[TimedEvent, ...] = ()
     """What happens."""
     lasts: Annotated[Duration, Field(gt=0)] | None = None
@@ -248,7 +258,7 @@ class RuleCase(Model):
     @property
     def length(self) -> float:
         """When it ends, in seconds from the beginning."""
-        last = max((event.at for event in self.events), default=0.0)
+        last = max((event.ends for event in self.events), default=0.0)
         return self.lasts or max(last + 7200.0, *(check.at or 0.0 for check in self.expect))
 
 
@@ -260,7 +270,7 @@ class RuleTest(Model):
     kind: Literal["RuleTest"]
     """What the file is."""
     rules: tuple[Text, ...] = ()
-    """The rule files, relative to this one; by default NAME.yaml beside NAME.test.yaml."""
+    """The rule files, relative to this one, or patterns such as `"*.yaml"`; by default NAME.yaml beside NAME.test.yaml."""
     cluster: CaseCluster | None = None
     """The cluster of all tests that have none of their own."""
     mode: Mode | None = None

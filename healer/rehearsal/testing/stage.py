@@ -4,7 +4,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
+import msgspec
+
+from healer.model.kube import Pod
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
 from healer.rehearsal.driver import Driver
@@ -19,12 +23,18 @@ _GRACE = 30.0
 """Seconds after which a pod is gone that was deleted."""
 
 
-class CaseError(Exception):
-    """A test names something that is not there. `hint` says what there is."""
+MAX_PODS = 2000
+"""The pods that the cluster of a test can have."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+
+class CaseError(Exception):
+    """A test cannot be played: it names something that is not there, or grows too large. `hint` says what to do; `path` leads to
+    what is wrong, from the test on."""
+
+    def __init__(self, message: str, hint: str = "", path: tuple[str | int, ...] = ()) -> None:
         super().__init__(message)
         self.hint = hint
+        self.path = path
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +170,19 @@ class CaseStage:
             come()
         self.driver.plan(min(_GRACE, takes / 2), go)
         self.driver.plan(takes, be_ready)
+
+    def grow(self, kept: Kept, replicas: int, takes: float) -> None:
+        """A workload is scaled up to so many replicas; the new pods are ready after so many seconds. Raises CaseError."""
+        spec = kept.obj.spec  # type: ignore[attr-defined]  # of the kinds that can be scaled
+        pods, more = self.world.view.count(Pod), replicas - spec.replicas
+        if pods + more > MAX_PODS:
+            name = kept.obj.metadata.name
+            message = f"{name} is scaled to {replicas} replicas: the cluster of a test has at most {MAX_PODS} pods"
+            raise CaseError(message, f"there are {pods} pods: begin with fewer, or lower the rule's `max`")
+        self.world.put(msgspec.structs.replace(kept.obj, spec=msgspec.structs.replace(spec, replicas=replicas)))
+        self.world.write_status(kept)
+        for new in [self.world.add_pod(kept, status=starting(self.driver.now)) for _ in range(more)]:
+            self.driver.plan(takes, partial(self.world.mend, new))
 
     def roll(self, kept: Kept, revision: str, takes: float, *, sick: bool = False) -> None:
         """A rollout to another revision, which replaces the pods one after the other and takes so many seconds in all."""

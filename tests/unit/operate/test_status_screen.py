@@ -18,6 +18,7 @@ from healer.operate.status import HealerStatus, status
 from healer.operate.status_screen import show_status
 from tests.support.healer import HEALER, environment
 from tests.support.processes import PATIENCE
+from tests.support.terminal import PseudoTerminal
 from tests.unit.operate.conftest import SPACE, Place
 from tests.unit.operate.test_verbs import healer
 
@@ -145,24 +146,3 @@ async def test_on_a_terminal_top_shows_what_changes_until_it_is_interrupted(plac
             process.kill()
             await process.wait()
         os.close(ours)
-
-
-class PseudoTerminal:
-    """What a program has written on it."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self.text = ""
-
-    async def until(self, words: str) -> None:
-        """Wait until these words were written."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(PATIENCE):
-            while words not in self.text:
-                ready = asyncio.Event()
-                loop.add_reader(self._fd, ready.set)
-                try:
-                    await ready.wait()
-                finally:
-                    loop.remove_reader(self._fd)
-                self.text += os.read(self._fd, 65536).decode(errors="replace")

@@ -73,7 +73,8 @@ def above_floor(replicas: Replicas) -> Veto | None:
     wanted = max(replicas.min_ready, 1)
     if left >= wanted:
         return None
-    text = f"it would leave {max(left, 0)} ready replicas; minReady asks for {wanted}"
+    replicas_left = "1 ready replica" if left == 1 else f"{max(left, 0)} ready replicas"
+    text = f"it would leave {replicas_left}; minReady asks for {wanted}"
     return Veto(Reason("BelowFloor", f"read afresh: {text}" if replicas.fresh else text))
 
 

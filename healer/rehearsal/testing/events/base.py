@@ -19,6 +19,16 @@ class Played(Model):
         """Let it happen now. Returns what happened, in words. Raises CaseError."""
         raise NotImplementedError
 
+    @property
+    def span(self) -> float:
+        """Seconds from its first part to its last."""
+        return 0.0
+
+    @property
+    def parts(self) -> int:
+        """In how many parts it happens: each time, with each of its targets."""
+        return 1
+
 
 class OfTarget(Played):
     """The base of what is said about pods or about a workload: exactly one of `pod` and `workload` is needed."""
@@ -40,6 +50,11 @@ class OfTarget(Played):
         if self.workload is not None:
             return [stage.kept(self.workload).obj.workload().target]
         return [stage.target(name) for name in self.pod or ()]
+
+    @property
+    def parts(self) -> int:
+        """One for each target."""
+        return len(self.pod or ("",))
 
     @property
     def about(self) -> str:

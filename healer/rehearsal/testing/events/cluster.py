@@ -64,6 +64,22 @@ class PodEvent(Played):
     was_ready: bool = True
     """For NotReady: whether the pod was ready before in the processes that run now."""
 
+    @property
+    def _looks(self) -> int:
+        """How many looks show it: a condition that shows a count needs one."""
+        shown = SHOWN.get(self.shows)
+        return 1 if shown is None or shown.counts else self.times or shown.times
+
+    @property
+    def span(self) -> float:
+        """Seconds from its first time to its last."""
+        return (self._looks - 1) * self.every
+
+    @property
+    def parts(self) -> int:
+        """One for each time and pod."""
+        return self._looks * len(self.name)
+
     def play(self, stage: CaseStage) -> str:
         """Begin with each of the pods."""
         for name in self.name:
@@ -145,6 +161,16 @@ class KubeEvent(OfTarget):
     every: Annotated[Duration, Field(gt=0)] = 60.0
     """The time between two reports."""
 
+    @property
+    def span(self) -> float:
+        """Seconds from the first report to the last."""
+        return (self.times - 1) * self.every
+
+    @property
+    def parts(self) -> int:
+        """One for each report of each target."""
+        return self.times * super().parts
+
     def play(self, stage: CaseStage) -> str:
         """Report it of each target."""
         for target in self.targets(stage):
@@ -174,6 +200,11 @@ class NodeEvent(Played):
     """A condition or taint as rules write it: `NotReady`, `KernelDeadlock`, `TYPE=False`, `taint:KEY`."""
     ends: bool = False
     """Whether it shows it no more."""
+
+    @property
+    def parts(self) -> int:
+        """One for each node."""
+        return len(self.name)
 
     def play(self, stage: CaseStage) -> str:
         """Change each node."""
