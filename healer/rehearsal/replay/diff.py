@@ -40,6 +40,17 @@ class Difference:
     before: ToldAct | None = None
     hold: Hold | None = None
 
+    @property
+    def why(self) -> str:
+        """Why the one that does not act, or acts later or only as a dry run, does not do as the other; "" where not known."""
+        deed, before = self.deed, self.before
+        if deed is None or before is None:
+            only = deed or before
+            return "" if only is None else only.opposed
+        if self.how is Differs.MOVED:
+            return min(deed, before, key=lambda each: each.at).opposed
+        return deed.mode or before.mode or before.opposed
+
 
 def differences(story: Story, other: Story) -> list[Difference]:
     """The differences by time. What follows only because the record does not answer is in neither."""

@@ -80,6 +80,7 @@ def _difference(each: Difference) -> dict[str, Any]:
         "act": None if each.deed is None else _deed(each.deed),
         "before": None if each.before is None else _deed(each.before),
         "held": None if each.hold is None else _hold(each.hold),
+        "why": each.why,
     }
 
 

@@ -30,6 +30,7 @@ class RecordKnowledge:
         self._of: dict[str, tuple[str, ...]] = {}  # a rule of the record -> the rules that ask the same
         self._parts = 0
         self._missing: dict[tuple[str, str], int] = {}  # rule and why -> in how many parts
+        self._now: dict[str, list[str]] = {}  # rule -> why, in this part
         self._namespaces: tuple[str, ...] = ()
         self.same: set[str] = set()
         """The rules that were in force as they are."""
@@ -54,9 +55,11 @@ class RecordKnowledge:
         self.same |= {mark.name for mark in marks if (rule := self._rules.get(mark.name)) and rule.digest == mark.digest}
         self._parts += 1
         watched = frozenset(kinds)
+        self._now = {}
         for rule in self._rules.rules:
             if why := self._why(rule, answered, watched):
                 self._missing[rule.name, why] = self._missing.get((rule.name, why), 0) + 1
+                self._now.setdefault(rule.name, []).append(why)
 
     def _why(self, rule: BoundRule, answered: set[str], kinds: frozenset[str]) -> str:
         """Why a rule cannot be judged; "" when it can."""
@@ -77,6 +80,10 @@ class RecordKnowledge:
     def unjudged(self) -> list[Unjudged]:
         """The rules that cannot be judged."""
         return [Unjudged(rule, why, parts == self._parts) for (rule, why), parts in self._missing.items()]
+
+    def missing(self, rule: str) -> list[str]:
+        """Why a rule cannot be judged in the part of the record that is played now."""
+        return self._now.get(rule, [])
 
     def asking(self, rule: str) -> tuple[str, ...]:
         """The rules that ask what a rule of the record asked."""

@@ -6,14 +6,11 @@ the outcome of the record. Any other counts as done at once, and its incident is
 Ticks come when the record has them. One that these rules need besides comes when the record has gone on past it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import msgspec
 
 from healer.actions.base import specs
 from healer.actions.registry import ACTIONS
-from healer.cluster.resources import AUTOSCALERS, EVENTS, NODES, Resource
 from healer.cluster.watch import ObjectChange
 from healer.daemon.leader import tuning_of
 from healer.daemon.recording.lines import (
@@ -42,28 +39,24 @@ from healer.daemon.recording.lines import (
 from healer.daemon.recording.reading import RecordError
 from healer.journal.memory import MemoryJournal
 from healer.model.action import Outcome, OutcomeKind
-from healer.model.effects import Act, Acted, Approval, Decided, Dropped, Effect, Input, Record, TakenBack, Undone
+from healer.model.effects import Act, Acted, Approval, Decided, Decision, Dropped, Effect, Input, Record, TakenBack, Undone
 from healer.model.incident import Incident
 from healer.model.kube import KubeObject
 from healer.model.signal import Answered, Signal, Unanswered
 from healer.rehearsal.driver import Driver
+from healer.rehearsal.replay.decoding import RecordedObjects, settings_of
 from healer.rehearsal.replay.known import RecordKnowledge
+from healer.rehearsal.replay.reasons import LastDecisions, mode_of, why_not
 from healer.rehearsal.replay.story import Story, ToldAct
 from healer.rehearsal.world import World
 from healer.rules.rulebook import Rulebook
-from healer.settings import Isolated, Settings
-from healer.workloads.registry import core_resources
+from healer.settings import Settings
 
-_LATE = 1.0
+LATE = 1.0
 """Seconds by which a daemon may be late with a tick, or with telling its engine of changes."""
 _SIGNALS_AT_ONCE = 25
 ASSUMED = "Assumed"
 """The reason code of the outcome of an act that the record does not have."""
-
-
-def resources() -> dict[str, Resource]:
-    """What a record may hold, by kind."""
-    return {each.name: each for each in (*core_resources(), AUTOSCALERS, EVENTS, NODES)}
 
 
 @dataclass(slots=True)
@@ -98,7 +91,7 @@ class Player:
         self._rules = rules
         self._known = known
         self._settings = settings
-        self._resources = resources()
+        self._objects = RecordedObjects()
         self._journal = MemoryJournal()
         self._driver: Driver | None = None
         self._ended = False
@@ -110,6 +103,9 @@ class Player:
         self._under_way: list[_UnderWay] = []
         self._assumed: set[str] = set()  # incidents with an act that the record does not have
         self._removed: set[str] = set()  # the uids of the pods that such acts took down
+        self._decisions = LastDecisions()
+        self.opposed: Callable[[ToldAct], str] = lambda deed: ""
+        """Says why what these rules are compared with does not do a deed at its moment."""
         self._disrupts = {name for name, spec in specs(ACTIONS).items() if spec.disrupts}
 
     def play(self, line: AnyLine) -> None:
@@ -139,6 +135,15 @@ class Player:
         if self._driver is not None:
             self._settle(self._driver)
 
+    def why_not(self, deed: ToldAct) -> str:
+        """Why these rules do not do at this moment what others do."""
+        driver = self._driver
+        if driver is None or self._ended:
+            return ""
+        incidents = [each for each in driver.engine.incidents() if each.workload.uid == deed.workload.uid]
+        unjudged = self._known.missing(deed.rule)
+        return why_not(deed, self._rules, incidents, self._decisions.about(deed.workload, deed.target), unjudged)
+
     # how a file begins
 
     def _begin(self, head: HeadLine) -> None:
@@ -155,7 +160,7 @@ class Player:
         if (state := self._state) is None:
             return
         if isinstance(line, HeldLine):
-            state.objects.append(self._object(line.kind, line.object))
+            state.objects.append(self._objects.object(line.kind, line.object))
         elif isinstance(line, FiringLine):
             state.firing.append(line.signal)
         else:
@@ -280,12 +285,12 @@ class Player:
             driver.now = max(driver.now, at)
 
     def _change(self, line: ChangedLine, driver: Driver) -> None:
-        resource, view = self._resource(line.kind), driver.world.view
+        resource, view = self._objects.resource(line.kind), driver.world.view
         if line.dropped:
             if (gone := view.drop(resource.kind, line.dropped)) is not None:
                 driver.changed(ObjectChange(resource.kind, "drop", gone, gone))
             return
-        obj = self._object(line.kind, line.object)
+        obj = self._objects.object(line.kind, line.object)
         if resource.kept:
             driver.world.put(obj)
         else:
@@ -293,20 +298,24 @@ class Player:
 
     # time
 
+    def next_due(self) -> float | None:
+        """When something happens next without a line, in seconds since the epoch."""
+        driver = self._driver
+        if driver is None or self._ended:
+            return None
+        told = [self._unfed[0].at] if self._unfed else []
+        due = driver.next_due()
+        return min([*told, *([due] if due is not None else [])], default=None)
+
     def pass_until(self, at: float) -> None:
         """What happens before the next line without one: ticks, changes, and outcomes that the record does not have."""
         driver = self._driver
         if driver is None or self._ended:
             return
         self._settle(driver)
-        while True:
-            told = self._unfed[0].at if self._unfed else None
-            due = driver.next_due()
-            first = min((each for each in (told, due) if each is not None), default=None)
-            if first is None or first + _LATE > at:
-                return
-            if told is not None and told <= first:
-                self._feed(driver, told)
+        while (first := self.next_due()) is not None and first + LATE <= at:
+            if self._unfed and self._unfed[0].at <= first:
+                self._feed(driver, first)
             else:
                 driver.now = max(driver.now, first)
                 driver.tick()
@@ -334,14 +343,24 @@ class Player:
                 case Record(incident):
                     self._journal.note(incident)
                     self.story.changed(incident)
-                case Decided(decision, again) if not again:
-                    self.story.decided(decision)
+                case Decided(decision, again):
+                    self._decisions.note(decision, self._workload_of(decision, driver))
+                    if not again:
+                        self.story.decided(decision)
                 case Act():
                     echo = effect.incident.id in self._assumed or self._all_removed(effect)
                     deed = self.story.acted(effect, driver.now, echo=echo)
+                    deed.mode, deed.opposed = mode_of(deed, self._rules), self.opposed(deed)
                     self._under_way.append(_UnderWay(effect, deed))
         driver.effects.clear()
         driver.waiting.clear()
+
+    def _workload_of(self, decision: Decision, driver: Driver) -> str:
+        incident = driver.engine.incident(decision.incident) if decision.incident else None
+        if incident is not None:
+            return incident.workload.uid
+        pod = driver.world.view.pod(decision.target.uid)
+        return decision.target.uid if pod is None else driver.world.view.workload_uid(pod)
 
     def _all_removed(self, act: Act) -> bool:
         """Whether all that is sick are pods that an act which the record does not have took down."""
@@ -368,26 +387,3 @@ class Player:
         if self._driver is None:
             raise RecordError("the record does not begin with a state: name the file before this one as well")
         return self._driver
-
-    def _resource(self, kind: str) -> Resource:
-        try:
-            return self._resources[kind]
-        except KeyError:
-            raise RecordError(f"the record holds objects of the kind {kind}, which this healer does not know") from None
-
-    def _object(self, kind: str, written: Any) -> KubeObject:
-        if isinstance(written, KubeObject):
-            return written
-        try:
-            return msgspec.convert(written, self._resource(kind).kind)
-        except msgspec.ValidationError as error:
-            raise RecordError(f"an object of the kind {kind} in the record cannot be read: {error}") from error
-
-
-def settings_of(head: HeadLine) -> Settings:
-    """The settings that the record was made with, as far as decisions depend on them. Raises RecordError."""
-    sections: Any = head.settings
-    try:
-        return Isolated(**sections)
-    except ValueError as error:
-        raise RecordError(f"the settings of the record are not those of this healer: {error}") from error

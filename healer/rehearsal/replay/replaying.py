@@ -1,6 +1,6 @@
 """One replay: a source of lines, the rules that are played, and what they are compared with."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -10,7 +10,7 @@ from healer.daemon.recording.lines import AnyLine, HeadLine
 from healer.daemon.recording.reading import RecordError, found
 from healer.rehearsal.replay.chronology import GapFinder, RecordGap, in_order
 from healer.rehearsal.replay.known import RecordKnowledge, Unjudged
-from healer.rehearsal.replay.player import Player
+from healer.rehearsal.replay.player import LATE, Player
 from healer.rehearsal.replay.said import moment
 from healer.rehearsal.replay.story import RecordedStory, Story
 from healer.rules.rulebook import Rulebook
@@ -61,13 +61,17 @@ def replay(
     """
     known = RecordKnowledge(rules)
     result = Replayed(Story(since, until), [], known.same)
-    players: list[Player] = [Player(rules, result.story, known, settings)]
+    mine = Player(rules, result.story, known, settings)
+    players = [mine]
+    truth = RecordedStory(since, until)
     if other is not None:
         result.other = Story(since, until)
-        players.append(Player(other, result.other, RecordKnowledge(other), settings))
-    truth = RecordedStory(since, until)
-    if recorded:
+        theirs = Player(other, result.other, RecordKnowledge(other), settings)
+        players.append(theirs)
+        mine.opposed, theirs.opposed = theirs.why_not, mine.why_not
+    elif recorded:
         result.other = truth.story
+        mine.opposed, truth.opposed = truth.why_not, mine.why_not
     finder = GapFinder()
     for line in lines:
         gap = finder.take(line)
@@ -83,6 +87,8 @@ def replay(
             result.mode = line.mode
         result.began, result.ended = min(result.began, line.at), max(result.ended, line.at)
         result.lines += line.at >= since
+        if len(players) > 1 and not isinstance(line, HeadLine):
+            _in_step(players, line.at)
         for player in players:
             player.play(line)
         truth.play(line)
@@ -91,6 +97,15 @@ def replay(
         player.finish()
     result.unjudged = known.unjudged
     return result
+
+
+def _in_step(players: Sequence[Player], at: float) -> None:
+    """Let time pass for all together, so that each can say why it does not act when another does."""
+    while first := min((due for player in players if (due := player.next_due()) is not None), default=None):
+        if first + LATE > at:
+            return
+        for player in players:
+            player.pass_until(first + LATE)
 
 
 def _check_window(result: Replayed) -> None:

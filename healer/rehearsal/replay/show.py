@@ -97,9 +97,12 @@ def _kind(deed: ToldAct) -> str:
 
 def _act(deed: ToldAct, kind: str, after: str = "") -> TimelineLine:
     """An act as a line: what was done to what, why, and what is to be said after it."""
-    really = f"; really done too: {deed.outcome.reason}" if deed.recorded and deed.outcome is not None else ""
-    said = f"{deed.action} {_place(deed)} (step {deed.step + 1}): {deed.why}{really}{after}"
+    said = f"{deed.action} {_place(deed)} (step {deed.step + 1}): {deed.why}{after or _really(deed)}"
     return TimelineLine(deed.at, kind, said, deed.workload.name, deed.rule)
+
+
+def _really(deed: ToldAct) -> str:
+    return f"; really done too: {deed.outcome.reason}" if deed.recorded and deed.outcome is not None else ""
 
 
 def _place(deed: ToldAct) -> str:
@@ -148,14 +151,18 @@ def _differences(found: Sequence[Difference], screen: Console, compared_with: st
 
 def _said(each: Difference, compared_with: str) -> TimelineLine:
     deed, before, how = each.deed, each.before, each.how
+    why = f": {each.why}" if each.why else ""
     if deed is not None and before is not None:
         if how is Differs.MOVED:
             way = "earlier" if deed.at < before.at else "later"
-            return _act(deed, how, f"; {about(abs(deed.at - before.at))} {way} than {compared_with} ({moment(before.at)})")
-        return _act(deed, how, f"; {compared_with}: by {before.rule}{' as a dry run' if before.dry_run else ''}")
+            after = f"{about(abs(deed.at - before.at))} {way} than {compared_with} ({moment(before.at)})"
+        else:
+            after = f"{compared_with}: by {before.rule}{' as a dry run' if before.dry_run else ''}"
+        return _act(deed, how, f"{_really(deed)}; {after}{why}")
     if deed is not None:
-        return _act(deed, how, f"; not so {compared_with}")
-    only = "" if how is Differs.HELD else f"only {compared_with}: "
+        return _act(deed, how, f"{_really(deed)}; not so {compared_with}{why}")
     if before is not None:
-        return _act(before, how, f"; only {compared_with}")
+        ended = "" if before.outcome is None else f" ({before.outcome.reason})"
+        return _act(before, how, f"; only {compared_with}{ended}, and not with these rules{why}")
+    only = "" if how is Differs.HELD else f"only {compared_with}: "
     return TimelineLine(each.at, how, "") if each.hold is None else _held(each.hold, how, only)

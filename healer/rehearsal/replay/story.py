@@ -1,7 +1,7 @@
 """What rules did in a replay, or a daemon in its record: its acts, what it held back and why, and what became of it."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from healer.daemon.recording.lines import ActLine, AnyLine, DecisionLine, OutcomeLine
@@ -11,6 +11,8 @@ from healer.model.incident import Incident, State
 from healer.model.target import Target
 
 _HELD = frozenset({Verb.DEFER, Verb.REFUSE})
+_RECENT = 3600.0
+"""Seconds for which a reason not to act counts as that of a moment."""
 _MOST_HELD = 10_000
 """Reasons for not acting that are kept, each for a rule on a workload. Beyond, they are only counted."""
 
@@ -33,6 +35,10 @@ class ToldAct:
     recorded: bool = True
     """Whether the record has it too, with its outcome."""
     outcome: Outcome | None = None
+    opposed: str = ""
+    """Why what it is compared with did not do it at that moment; "" where that is not known."""
+    mode: str = ""
+    """Why it is a dry run, where that is known."""
 
     @property
     def what(self) -> tuple[str, str, str]:
@@ -139,30 +145,45 @@ class RecordedStory:
 
     def __init__(self, since: float, until: float) -> None:
         self.story = Story(since, until)
+        self._held: dict[tuple[str, str], Hold] = {}  # by rule and target
+        self.opposed: Callable[[ToldAct], str] = lambda deed: ""
+        """Says why what the record is compared with does not do a deed at its moment."""
+
+    def why_not(self, deed: ToldAct) -> str:
+        """Why the daemon did not do a deed of others then, as far as it has recorded it."""
+        for target in (deed.target, deed.workload):
+            held = self._held.get((deed.rule, target.uid))
+            if held is not None and deed.at - held.at <= _RECENT:
+                return f"{held.rule} was held back: {held.code}: {held.text}"
+        return ""
 
     def play(self, line: AnyLine) -> None:
         """The next line."""
         match line:
             case ActLine() if self.story.covers(line.at):
-                self.story.deeds.append(
-                    ToldAct(
-                        at=line.at,
-                        rule=line.rule,
-                        incident=line.incident,
-                        workload=line.workload,
-                        action=line.action,
-                        target=line.target,
-                        step=line.step,
-                        dry_run=line.dry_run,
-                        why=line.reason.text,
-                    )
+                deed = ToldAct(
+                    at=line.at,
+                    rule=line.rule,
+                    incident=line.incident,
+                    workload=line.workload,
+                    action=line.action,
+                    target=line.target,
+                    step=line.step,
+                    dry_run=line.dry_run,
+                    why=line.reason.text,
                 )
+                deed.opposed = self.opposed(deed)
+                self.story.deeds.append(deed)
             case OutcomeLine():
-                open_ = (deed for deed in reversed(self.story.deeds) if deed.outcome is None and deed.incident == line.incident)
-                if (deed := next(open_, None)) is not None:
-                    deed.outcome = line.outcome
+                open_ = (each for each in reversed(self.story.deeds) if each.outcome is None and each.incident == line.incident)
+                if (ended := next(open_, None)) is not None:
+                    ended.outcome = line.outcome
             case DecisionLine(decision=decision):
                 self.story.decided(decision)
+                if decision.verb in _HELD:
+                    reason = decision.reason
+                    key = (decision.rule, decision.target.uid)
+                    self._held[key] = Hold(decision.at, decision.rule, decision.target, decision.verb, reason.code, reason.text)
 
 
 def by_rule(deeds: Iterable[ToldAct]) -> Counter[str]:
