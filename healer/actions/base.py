@@ -14,6 +14,7 @@ from healer.model.silence import Silences
 from healer.model.temporary import TemporaryChange
 from healer.model.view import View
 from healer.model.workload import Workload
+from healer.workloads.base import Rollable
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,15 @@ class NamesObjects(Protocol):
     async def absent(self, api: Api, namespace: str, params: Any) -> str:
         """What of them is missing for workloads of a namespace, in words; "" when all is there. It is asked by `healer check
         --cluster`, long before it acts. Raises ClusterError."""
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """An action on workloads that is refused for some of them whatever the incident is."""
+
+    async def never(self, api: Api, whole: Rollable, params: Any, min_ready: int) -> str:
+        """Why it is refused for a workload as long as that stays as it was read, in words that name it; "" when it may be taken.
+        It is asked by `healer check --cluster`, long before it acts. Raises ClusterError."""
 
 
 def specs(actions: Mapping[str, Action]) -> dict[str, ActionSpec]:

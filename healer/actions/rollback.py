@@ -11,7 +11,18 @@ from pydantic import Field
 
 from healer.actions.base import Call, Reversal
 from healer.actions.shared.refusal import unread
-from healer.actions.shared.rolling import TemplatePatch, kind_of, not_now, patch, read_whole, rung, to_revision, unsafe
+from healer.actions.shared.rolling import (
+    TemplatePatch,
+    kind_of,
+    not_now,
+    patch,
+    read_whole,
+    rung,
+    takes_no_pod,
+    to_revision,
+    too_few_left,
+    unsafe,
+)
 from healer.actions.shared.sick import sick_revisions
 from healer.actions.undo_rollback import reversals
 from healer.cluster.api import Api, ClusterError
@@ -62,6 +73,14 @@ class Rollback:
         """See `Undoable`."""
         return await reversals(api, incident, kept)
 
+    async def never(self, api: Api, whole: Rollable, params: RollbackParams, min_ready: int) -> str:
+        """See `Foreseeing`."""
+        workload = whole.workload()
+        instead = WORKLOADS[workload.kind].instead(whole)
+        if instead is not None:
+            return instead.text
+        return takes_no_pod(workload) or _manager(whole, params) or too_few_left(workload, workload.desired, min_ready)
+
     async def run(self, call: Call) -> Outcome:
         """Read the workload, choose the revision, and patch the template once."""
         whole = await read_whole(call)
@@ -107,14 +126,19 @@ def _instead(call: Call, whole: Rollable) -> Outcome | None:
 
 
 def _managed(call: Call, whole: Rollable) -> Outcome | None:
-    params = RollbackParams.model_validate(call.act.params)
-    manager = None if params.even_if_managed else manager_of(whole.metadata, kind=call.act.target.kind)
+    text = _manager(whole, RollbackParams.model_validate(call.act.params))
+    return Outcome(OutcomeKind.REFUSED, "Managed", text) if text else None
+
+
+def _manager(whole: Rollable, params: RollbackParams) -> str:
+    """Who would revert a rollback, in words; "" when nobody would."""
+    target = whole.workload().target
+    manager = None if params.even_if_managed else manager_of(whole.metadata, kind=target.kind)
     if manager is None:
-        return None
+        return ""
     operator = operator_of(whole.metadata)
     way = operator.instead if operator is not None and operator.name == manager else "roll back at its source"
-    text = f"{call.act.target} is managed by {manager}, which would revert a rollback: {way}, or write evenIfManaged: true"
-    return Outcome(OutcomeKind.REFUSED, "Managed", text)
+    return f"{target} is managed by {manager}, which would revert a rollback: {way}, or write evenIfManaged: true"
 
 
 def _moved_on(call: Call, whole: Rollable, history: History) -> Outcome | None:

@@ -9,13 +9,25 @@ from dataclasses import replace
 
 from healer.actions.base import Call
 from healer.actions.shared.refusal import under_way
-from healer.actions.shared.rolling import TemplatePatch, kind_of, not_now, patch, read_whole, rung, unsafe
+from healer.actions.shared.rolling import (
+    TemplatePatch,
+    kind_of,
+    not_now,
+    patch,
+    read_whole,
+    rung,
+    takes_no_pod,
+    too_few_left,
+    unsafe,
+)
+from healer.cluster.api import Api
 from healer.cluster.managed import operator_of
 from healer.model.action import ActionSpec, Outcome, OutcomeKind
 from healer.model.target import ActsOn
+from healer.model.workload import Workload
 from healer.rules.form import Model
 from healer.workloads.base import Rollable
-from healer.workloads.registry import allowed
+from healer.workloads.registry import WORKLOADS, allowed
 
 
 class RolloutRestartParams(Model):
@@ -39,6 +51,12 @@ class RolloutRestart:
         meaning="makes all pods anew, as `kubectl rollout restart` does, by the rollout's own rules",
     )
 
+    async def never(self, api: Api, whole: Rollable, params: RolloutRestartParams, min_ready: int) -> str:
+        """See `Foreseeing`."""
+        workload = whole.workload()
+        text = _owner(whole, params) or takes_no_pod(workload) or _no_restart(whole)
+        return text or too_few_left(_as_restarted(workload), workload.desired, min_ready)
+
     async def run(self, call: Call) -> Outcome:
         """Read the workload, then patch the template's annotations once."""
         whole = await read_whole(call)
@@ -51,13 +69,11 @@ class RolloutRestart:
             return veto
         if workload.rollout is not None:
             return under_way(workload.rollout)
-        if idle := kind_of(call).restart.idle(whole):
-            return Outcome(OutcomeKind.REFUSED, "TakesNoPod", f"a restart of {target} would change no pod: {idle}")
-        mark = kind_of(call).restart
-        roll = replace(workload.roll, takes=max(workload.roll.takes, mark.takes))
-        if (veto := unsafe(call, replace(workload, roll=roll))) is not None:
+        if idle := _no_restart(whole):
+            return Outcome(OutcomeKind.REFUSED, "TakesNoPod", idle)
+        if (veto := unsafe(call, _as_restarted(workload))) is not None:
             return veto
-        at = call.api.clock.stamp(mark.timespec)
+        at = call.api.clock.stamp(kind_of(call).restart.timespec)
         keep = {"step": rung(call), "at": at}
         failed = await patch(call, workload, _change(call, whole, at), keep, f"restart the rollout of {target}")
         if failed is not None:
@@ -70,12 +86,30 @@ class RolloutRestart:
 
 def _owned(call: Call, whole: Rollable) -> Outcome | None:
     """Why not, when an operator owns the workload: it would take the annotation away, which is a second rollout."""
-    params = RolloutRestartParams.model_validate(call.act.params)
+    text = _owner(whole, RolloutRestartParams.model_validate(call.act.params))
+    return Outcome(OutcomeKind.REFUSED, "Managed", text) if text else None
+
+
+def _owner(whole: Rollable, params: RolloutRestartParams) -> str:
+    """Which operator would restore the template, in words; "" for none."""
     operator = None if params.even_if_managed else operator_of(whole.metadata)
     if operator is None:
-        return None
-    text = f"{call.act.target} belongs to {operator}, which would restore its template: {operator.instead}, or write"
-    return Outcome(OutcomeKind.REFUSED, "Managed", f"{text} evenIfManaged: true")
+        return ""
+    text = f"{whole.workload().target} belongs to {operator}, which would restore its template: {operator.instead}, or write"
+    return f"{text} evenIfManaged: true"
+
+
+def _no_restart(whole: Rollable) -> str:
+    """Why a restart would be without effect; "" when it is not."""
+    target = whole.workload().target
+    idle = WORKLOADS[target.kind].restart.idle(whole)
+    return f"a restart of {target} would change no pod: {idle}" if idle else ""
+
+
+def _as_restarted(workload: Workload) -> Workload:
+    """The workload, taking as many pods at once as a restart does."""
+    takes = max(workload.roll.takes, WORKLOADS[workload.kind].restart.takes)
+    return replace(workload, roll=replace(workload.roll, takes=takes))
 
 
 def _found(call: Call, whole: Rollable) -> Outcome | None:

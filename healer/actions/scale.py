@@ -13,7 +13,7 @@ from pydantic import Field
 from healer.actions.base import Call, Clients, Reversal, Stopped
 from healer.actions.shared.paused import paused
 from healer.actions.shared.refusal import unread
-from healer.actions.shared.rolling import kind_of, read_whole, rung
+from healer.actions.shared.rolling import read_whole, rung
 from healer.actions.shared.temporary import TemporaryPatch, send, standing
 from healer.actions.undo_scale import REPLICAS, Scale, ScalingAutoscaler, Sized, autoscalers, reversal, scale_path, short
 from healer.cluster.api import Api, ClusterError
@@ -21,7 +21,7 @@ from healer.cluster.managed import WrittenMeta, gitops_of, operator_of
 from healer.model.action import ActionSpec, Outcome, OutcomeKind, Permissions, permissions, union
 from healer.model.duration import Duration
 from healer.model.incident import Incident, Reason
-from healer.model.target import ActsOn
+from healer.model.target import ActsOn, Target
 from healer.model.temporary import TemporaryChange, changes
 from healer.model.view import View
 from healer.rules.form import Model, Whole
@@ -80,12 +80,19 @@ class ScaleWorkload:
         if (stopped := paused(call, whole.workload())) is not None:
             return stopped
         try:
-            wish = await _wish(call, params, whole)
+            wish = await _wish(call.api, params, whole)
         except Stopped as stop:
             return stop.outcome
         except ClusterError as error:
             return unread(error, f"read the scale of {call.act.target}")
         return await _raise(call, params, whole, wish)
+
+    async def never(self, api: Api, whole: Rollable, params: ScaleParams, min_ready: int) -> str:
+        """See `Foreseeing`."""
+        try:
+            return (await _wish(api, params, whole)).at_maximum
+        except Stopped as stop:
+            return stop.outcome.text
 
     async def reversal(self, clients: Clients, incident: Incident, key: str, change: TemporaryChange) -> Reversal:
         """See `Temporary`."""
@@ -113,39 +120,46 @@ class _Wish:
     most: int
     """What bounds it: the rule, or the autoscaler's own maximum."""
 
+    @property
+    def at_maximum(self) -> str:
+        """Why nothing can be added; "" when something can."""
+        if self.wanted > max(self.running, self.now.number):
+            return ""
+        return f"{self.now.target} has {self.running} replicas, and may have {self.most}: no more are added"
 
-async def _wish(call: Call, params: ScaleParams, whole: Rollable) -> _Wish:
+
+async def _wish(api: Api, params: ScaleParams, whole: Rollable) -> _Wish:
     """What is to be set. Raises Stopped, ClusterError."""
-    target = call.act.target
+    target = whole.workload().target
     if (owner := operator_of(whole.metadata)) is not None:
         raise _refusal(Reason("Managed", f"{target} belongs to {owner}, which sets its replicas: {owner.instead}"))
-    if not kind_of(call).scales:
+    if not WORKLOADS[target.kind].scales:
         raise _refusal(Reason("NoScale", f"a {target.kind} has no scale: the replicas of {target} cannot be set"))
-    scaling = await autoscalers(call.api, target)
+    scaling = await autoscalers(api, target)
     if len(scaling) > 1:
         names = ", ".join(sorted(each.metadata.name for each in scaling))
         text = f"{len(scaling)} HorizontalPodAutoscalers scale {target} ({names}): delete all but one of them"
         raise _refusal(Reason("TwoAutoscalers", text))
-    scale = await call.api.get(scale_path(target), Scale)
+    scale = await api.get(scale_path(target), Scale)
     if scale.metadata.uid != target.uid:
         raise _refusal(Reason("WorkloadReplaced", f"{target} is now another object: healer leaves it alone"))
     if scale.spec.replicas < 1:
         text = f"{target} is scaled to 0: somebody has switched it off, and healer does not switch it on"
         raise _refusal(Reason("ScaledToZero", text))
     if scaling:
-        return _by_autoscaler(params, scaling[0], scale.spec.replicas, call)
+        return _by_autoscaler(params, scaling[0], scale.spec.replicas, target)
     _managed(params, whole.metadata, target.kind, "f:replicas", f"{target}")
     now = Sized(target, REPLICAS, scale.spec.replicas, scale.metadata.resource_version)
     return _Wish(now, now.number, min(now.number + part_of(params.by, now.number), params.max), params.max)
 
 
-def _by_autoscaler(params: ScaleParams, scaling: ScalingAutoscaler, running: int, call: Call) -> _Wish:
+def _by_autoscaler(params: ScaleParams, scaling: ScalingAutoscaler, running: int, target: Target) -> _Wish:
     if (owner := operator_of(scaling.metadata)) is not None:
         raise _refusal(Reason("Managed", f"{scaling.key} belongs to {owner}, which sets its bounds: {owner.instead}"))
     _managed(params, scaling.metadata, "HorizontalPodAutoscaler", "f:minReplicas", scaling.key)
-    now = Sized(call.act.target, scaling.key, scaling.spec.min_replicas, scaling.metadata.resource_version)
+    now = Sized(target, scaling.key, scaling.spec.min_replicas, scaling.metadata.resource_version)
     if now.number < 1:
-        raise _refusal(Reason("ScaledToZero", f"{scaling.key} may scale {call.act.target} to 0: healer leaves its bounds alone"))
+        raise _refusal(Reason("ScaledToZero", f"{scaling.key} may scale {target} to 0: healer leaves its bounds alone"))
     most = min(params.max, scaling.spec.max_replicas)
     return _Wish(now, running, min(running + part_of(params.by, running), most), most)
 
@@ -173,9 +187,8 @@ async def _raise(call: Call, params: ScaleParams, whole: Rollable, wish: _Wish) 
     if kept is not None and kept.ended is None and not stands and _set_by_another(call, now):
         text = f"{now} are {now.number} for another incident, on top of what this one has added: they are taken back first"
         return Outcome(OutcomeKind.DEFERRED, "OtherIncident", text)
-    if wish.wanted <= max(wish.running, now.number):
-        text = f"{target} has {wish.running} replicas, and may have {wish.most}: no more are added"
-        return Outcome(OutcomeKind.REFUSED, "AtMaximum", text)
+    if wish.at_maximum:
+        return Outcome(OutcomeKind.REFUSED, "AtMaximum", wish.at_maximum)
     before = kept.before if kept is not None and stands else str(now.number)
     base = str(now.number) if before != str(now.number) else ""
     change = TemporaryChange(before, str(wish.wanted), rung(call), base=base, lasts=params.keep_for)

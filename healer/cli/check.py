@@ -23,6 +23,7 @@ from healer.cli.common import (
 from healer.clock import SYSTEM
 from healer.cluster.api import Api
 from healer.daemon.rulefiles import RulesError, passed_over, read, vocabulary
+from healer.daemon.unusable import doubtful, unusable
 from healer.engine.matching.coverage import counted
 from healer.operate.cluster_check.cluster_check import Against, ClusterChecked, check_cluster
 from healer.operate.explain.show import clean, console
@@ -30,7 +31,7 @@ from healer.operate.objects import OperateError, valid
 from healer.operate.rbac import DEFAULT_NAME
 from healer.rules.loading import load_all, remarks
 from healer.rules.positions import Problem
-from healer.rules.rulebook import BoundRule
+from healer.rules.rulebook import BoundRule, Rulebook
 from healer.settings import SettingsError, load_settings
 from healer.sources.prometheus.client import connect
 
@@ -48,8 +49,8 @@ def check(
         bool,
         typer.Option(
             "--cluster",
-            help="Also look into the cluster: what each rule covers, and budgets, objects, permissions, alerts and metrics that "
-            "would keep it from working.",
+            help="Also look into the cluster: what each rule covers, and workloads, PodDisruptionBudgets, objects, permissions, "
+            "alerts and metrics that would keep it from working.",
         ),
     ] = False,
     prometheus: PrometheusUrl = None,
@@ -71,7 +72,10 @@ def check(
         typer.Option("--as-tenant", metavar="NS", help="Check the files as RuleSets that are applied to this namespace."),
     ] = "",
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The daemon's settings: what they grant RuleSets, and their templates.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The daemon's settings: what rules need of them, what they grant RuleSets, their templates."
+        ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for a remark, too: for pipelines.")] = False,
     output: Output = "text",
@@ -79,28 +83,25 @@ def check(
 ) -> None:
     """Check rule files. Print every error with file:line:column and a hint, and remarks about rules that may surprise.
 
-    With --config, or with HEALER_SLACK__TEMPLATE_FILE or HEALER_WEBHOOK__TARGETS set, the templates of messages are checked too.
+    With --config, or with HEALER_SLACK__TEMPLATE_FILE or HEALER_WEBHOOK__TARGETS set, the templates of messages are checked too;
+    with --config also what rules need of the settings.
 
     A document with a namespace in its metadata is checked as a RuleSet in the cluster, by what the settings grant that namespace.
-    With --cluster, nothing in the cluster is changed: it says where a scope matches nothing, a route, a workload or a ConfigMap
-    is missing, a PodDisruptionBudget refuses, healer lacks a permission, no PrometheusRule defines an alert, or Prometheus has no
-    such metric. The result is on standard output. Exit code 1 when there is an error, and with --strict also for a remark. 2 when
-    the files, or with --cluster the cluster, cannot be read.
+    With --cluster, nothing in the cluster is changed. The result is on standard output. Exit code 1 when there is an error, and
+    with --strict also for a remark. 2 when the files, or with --cluster the cluster, cannot be read.
     """
     named = [path for path in paths if path != STDIN]
     texts = _read_texts(named) | ({"<stdin>": _stdin()} if STDIN in paths else {})
     rules, problems = _read_rules(texts, config, as_tenant)
-    notes = [*passed_over(named), *remarks(rules)]
+    lacking, doubts = _by_settings(rules, config) if config is not None and not problems else ([], [])
+    problems, notes = problems + lacking, [*passed_over(named), *remarks(rules), *doubts]
     checked = ClusterChecked([], [], [])
     if cluster and not problems:
         checked = _against_cluster(rules, prometheus, account, within or [], context)
         notes += checked.notes
-    if output == "json":
-        print_json(_plain(texts, rules, problems, notes, checked))
-    else:
-        _show(texts, rules, problems, notes, checked)
-    doubtful = notes or checked.findings or any(each.doubts for each in checked.coverage)
-    if problems or (strict and doubtful):
+    say = _show_plain if output == "json" else _show
+    say(texts, rules, problems, notes, checked)
+    if problems or (strict and (notes or checked.findings or any(each.doubts for each in checked.coverage))):
         raise typer.Exit(EXIT_PROBLEMS)
 
 
@@ -121,6 +122,12 @@ def _read_rules(texts: dict[str, str], config: Path | None, as_tenant: str) -> t
     except (SettingsError, OperateError) as error:
         typer.echo(clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_SETUP) from error
+
+
+def _by_settings(rules: list[BoundRule], config: Path) -> tuple[list[Problem], list[str]]:
+    """What settings that were read already, without an error, lack for the rules: problems, and remarks."""
+    settings = load_settings(config)
+    return unusable(Rulebook(rules), settings), [*doubtful(rules, settings)]
 
 
 def _template_faults(config: Path | None) -> list[Problem]:
@@ -193,10 +200,10 @@ def _show(
     )
 
 
-def _plain(
+def _show_plain(
     texts: dict[str, str], rules: list[BoundRule], problems: list[Problem], notes: list[str], checked: ClusterChecked
-) -> dict[str, object]:
-    return {
+) -> None:
+    content = {
         "files": list(texts),
         "rules": [{"name": bound.name, "where": bound.where, "mode": bound.rule.mode} for bound in rules],
         "problems": [
@@ -225,3 +232,4 @@ def _plain(
             {"topic": each.topic, "rules": each.rules, "text": each.text, "unknown": each.unknown} for each in checked.findings
         ],
     }
+    print_json(content)

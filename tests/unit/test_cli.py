@@ -69,6 +69,49 @@ def test_check_names_what_is_wrong_with_the_templates_of_messages(tmp_path: Path
     assert healer("check", str(PACK), HEALER_SLACK__TEMPLATE_FILE=str(tmp_path / "message.txt")).returncode == 0
 
 
+_NEEDY = """
+apiVersion: healer.dev/v1alpha1
+kind: RuleSet
+metadata: {name: needy}
+spec:
+  scope: {namespaces: [production]}
+  rules:
+    - name: asks
+      when: {query: {expr: up, below: 1}}
+      heal: [{page: {}}]
+      mode: enforce
+    - name: waits
+      when: {alert: [Slow], for: 1m}
+      heal: [{evict: {}}]
+      mode: enforce
+      notify: ["#ml-oncall"]
+"""
+
+
+def test_check_says_what_the_settings_lack_for_the_rules(tmp_path: Path) -> None:
+    """An error where healer would not load the rules; a remark where they come to nothing."""
+    (tmp_path / "needy.yaml").write_text(_NEEDY)
+    (tmp_path / "healer.yaml").write_text("alerts: {freshness: 60}\n")
+    asked = ("check", str(tmp_path / "needy.yaml"), "--config", str(tmp_path / "healer.yaml"))
+    done = healer(*asked, COLUMNS="1000")
+    assert (done.returncode, "prometheus.url" in done.stdout) == (1, True)
+    prometheus = {"HEALER_PROMETHEUS__URL": "http://prometheus.example.com"}
+    done = healer(*asked, COLUMNS="1000", **prometheus)
+    assert done.returncode == 0, done.stdout
+    waits, slack = "needy/waits waits for 1m, and without", "rules name #ml-oncall, and no sink but the log is set up"
+    assert [waits in done.stdout, slack in done.stdout, "2 remarks" in done.stdout] == [True, True, True], done.stdout
+    set_up = {
+        "HEALER_ALERTS__URL": "http://alertmanager.example.com",
+        "HEALER_SLACK__TOKEN_FILE": "/x",
+        "HEALER_SLACK__CHANNEL": "#a",
+    }
+    done = healer(*asked, COLUMNS="1000", **prometheus, **set_up)
+    assert "no problems" in done.stdout, done.stdout
+    (tmp_path / "healer.yaml").write_text("alerts: {freshness: 61}\n")
+    assert waits not in healer(*asked, COLUMNS="1000", **prometheus).stdout
+    assert "no problems" in healer("check", asked[1]).stdout, "without the settings nothing is known of them"
+
+
 def test_check_of_nothing_exits_2(tmp_path: Path) -> None:
     done = healer("check", str(tmp_path))
     assert done.returncode == 2

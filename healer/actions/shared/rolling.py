@@ -75,30 +75,39 @@ def not_now(call: Call, workload: Workload) -> Outcome | None:
     if not workload.observed:
         text = f"the {workload.kind} controller has not seen the newest spec of {target} yet, so its revision is not known"
         return Outcome(OutcomeKind.DEFERRED, "RolloutInProgress", text)
-    if workload.roll.idle:
-        text = f"a new template of {target} would change no pod: {workload.roll.idle}"
-        return Outcome(OutcomeKind.REFUSED, "TakesNoPod", text)
+    if idle := takes_no_pod(workload):
+        return Outcome(OutcomeKind.REFUSED, "TakesNoPod", idle)
     return None
+
+
+def takes_no_pod(workload: Workload) -> str:
+    """Why a new template would be without effect; "" when it is not."""
+    idle = workload.roll.idle
+    return f"a new template of {workload.target} would change no pod: {idle}" if idle else ""
 
 
 def unsafe(call: Call, workload: Workload) -> Outcome | None:
     """Why a rollout could take the last ready replica; None when it cannot. Without a ready replica nothing can be lost."""
-    target, roll, desired = call.act.target, workload.roll, workload.desired
-    seen = sum(unit.ready for unit in call.view.units_of(target))
+    seen = sum(unit.ready for unit in call.view.units_of(call.act.target))
     ready = max(seen, workload.ready)  # either may lag; the larger of them is what may be lost
+    text = too_few_left(workload, ready, call.act.min_ready)
+    return Outcome(OutcomeKind.REFUSED, "BelowFloor", text) if text else None
+
+
+def too_few_left(workload: Workload, ready: int, min_ready: int) -> str:
+    """Why a rollout could take too many of so many ready replicas; "" when it could not."""
+    target, roll, desired = workload.target, workload.roll, workload.desired
     if not ready:
-        return None
+        return ""
     if not roll.gradual:
-        text = f"the strategy of {target} is {roll.strategy}: all {ready} ready replicas would go before new ones start"
-        return Outcome(OutcomeKind.REFUSED, "BelowFloor", text)
-    wanted = max(call.act.min_ready, 1)
+        return f"the strategy of {target} is {roll.strategy}: all {ready} ready replicas would go before new ones start"
+    wanted = max(min_ready, 1)
     if not roll.takes or desired - roll.takes >= wanted:
-        return None
-    text = (
+        return ""
+    return (
         f"a rollout of {target} may leave {desired - roll.takes} of {desired} replicas ready "
         f"({roll.strategy}); minReady asks for {wanted}"
     )
-    return Outcome(OutcomeKind.REFUSED, "BelowFloor", text)
 
 
 async def patch(call: Call, workload: Workload, change: TemplatePatch, keep: Mapping[str, str], doing: str) -> Outcome | None:

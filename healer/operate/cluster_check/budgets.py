@@ -9,13 +9,12 @@ from healer.actions.shared.counted_budget import CountedBudget
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.cluster.resources import RESOURCES
-from healer.engine.matching.coverage import differs
 from healer.model.kube import Pod, PodDisruptionBudget
 from healer.model.view import View
 from healer.operate.cluster_check.finding import ClusterFinding
+from healer.operate.cluster_check.scopes import covered_pods
 from healer.operate.workload import listed
 from healer.rules.rulebook import BoundRule
-from healer.workloads.registry import WORKLOADS
 
 _TOPIC = "budget"
 
@@ -36,16 +35,8 @@ async def refusing_budgets(api: Api, view: View, rules: list[BoundRule], namespa
     return [
         ClusterFinding(_TOPIC, text, (bound.name,))
         for bound in evicting
-        for text in dict.fromkeys(text for pod in _pods(view, bound) for text in _refusals(view, pod, known))
+        for text in dict.fromkeys(text for pod in covered_pods(view, bound) for text in _refusals(view, pod, known))
     ]
-
-
-def _pods(view: View, bound: BoundRule) -> Iterator[Pod]:
-    """The living pods of workloads that the rule covers."""
-    for pod in view.pods():
-        top, meta = view.workload_of(pod), pod.metadata
-        if top is not None and not pod.finished and not differs(bound.scope, meta.namespace, meta.labels, top.kind, WORKLOADS):
-            yield pod
 
 
 def _refusals(view: View, pod: Pod, known: dict[str, CountedBudget]) -> Iterator[str]:

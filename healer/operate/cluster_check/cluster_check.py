@@ -12,6 +12,7 @@ from healer.operate.cluster_check.metrics import missing_metrics
 from healer.operate.cluster_check.named_objects import absent_objects
 from healer.operate.cluster_check.permissions import missing_permissions
 from healer.operate.cluster_check.scopes import coverage, namespaces_of, seen
+from healer.operate.cluster_check.workloads import untreatable
 from healer.rules.rulebook import BoundRule
 from healer.sources.prometheus.client import Prometheus
 
@@ -44,9 +45,10 @@ async def check_cluster(api: Api, rules: list[BoundRule], against: Against) -> C
     view, notes = await seen(api, rules)
     findings = [
         *await refusing_budgets(api, view, rules, namespaces_of(rules)),
+        *await untreatable(api, view, rules, against.now),
         *await absent_objects(api, rules),
         *await missing_permissions(api, rules, against.account, against.confined),
         *await undefined_alerts(api, against.prometheus, rules),
         *await missing_metrics(against.prometheus, rules, against.now),
     ]
-    return ClusterChecked(coverage(view, rules), notes, merged(findings))
+    return ClusterChecked(coverage(view, rules, against.confined), notes, merged(findings))

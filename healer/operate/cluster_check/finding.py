@@ -10,7 +10,7 @@ class ClusterFinding:
     """What would keep rules from working, in words that stand alone. `rules` are their full names; empty: it concerns all."""
 
     topic: str
-    """The check that found it: budget, object, permission, alert or metric."""
+    """The check that found it: budget, workload, object, permission, alert or metric."""
     text: str
     rules: tuple[str, ...] = ()
     unknown: bool = False

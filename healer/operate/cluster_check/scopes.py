@@ -1,11 +1,13 @@
 """What rule files would guard in the present cluster, by the daemon's code, before the daemon has the rules."""
 
+from collections.abc import Collection, Iterator
+
 import msgspec
 
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.cluster.resources import RESOURCES, Resource
-from healer.engine.matching.coverage import Coverage, Covering
+from healer.engine.matching.coverage import Coverage, Covering, differs
 from healer.model.kube import Namespace, Pod, PodDisruptionBudget, ReplicaSet
 from healer.model.view import View
 from healer.operate.workload import listed
@@ -38,9 +40,17 @@ async def seen(api: Api, rules: list[BoundRule]) -> tuple[View, list[str]]:
     return view, notes
 
 
-def coverage(view: View, rules: list[BoundRule]) -> list[Coverage]:
-    """What each rule covers."""
-    covering = Covering(view)
+def covered_pods(view: View, bound: BoundRule) -> Iterator[Pod]:
+    """The living pods of workloads that the rule covers."""
+    for pod in view.pods():
+        top, meta = view.workload_of(pod), pod.metadata
+        if top is not None and not pod.finished and not differs(bound.scope, meta.namespace, meta.labels, top.kind, WORKLOADS):
+            yield pod
+
+
+def coverage(view: View, rules: list[BoundRule], confined: Collection[str] = ()) -> list[Coverage]:
+    """What each rule covers; `confined`: the namespaces that healer is confined to, empty for the whole cluster."""
+    covering = Covering(view, confined)
     return [covering.of(bound) for bound in rules]
 
 

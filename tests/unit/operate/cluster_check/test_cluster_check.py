@@ -70,7 +70,10 @@ def of(topic: str, found: ClusterChecked) -> list[ClusterFinding]:
 
 async def serve(lab: Lab, **more: Any) -> None:
     await lab.apply(serving(APP, SPACE, **more))
-    await lab.wait_for(lambda lab: (lab.objects("deployments", SPACE)[0].get("status") or {}).get("readyReplicas") == 3, 20)
+    replicas = more.get("replicas", 3)
+    await lab.wait_for(
+        lambda lab: (lab.objects("deployments", SPACE)[0].get("status") or {}).get("readyReplicas") == replicas, 20
+    )
 
 
 async def test_nothing_is_said_where_all_is_right(lab: Lab, api: Api) -> None:
@@ -135,6 +138,138 @@ async def test_two_budgets_refuse_every_eviction(lab: Lab, api: Api) -> None:
     await budget(lab, "other", 1)
     (found,) = of("budget", await checked(api, rules(CRASH)))
     assert "are matched by one, other: Kubernetes refuses to evict a pod of several budgets" in found.text
+
+
+# workloads
+
+
+def paging(name: str = "pages") -> dict[str, Any]:
+    return {"name": name, "when": {"alert": ["X"]}, "heal": [{"page": {}}]}
+
+
+@pytest.mark.parametrize("floor", [1, 2, 3, 4])
+async def test_a_floor_that_no_eviction_leaves_is_found(lab: Lab, api: Api, floor: int) -> None:
+    """Of three pods a sick one leaves two at best."""
+    await serve(lab)
+    found = of("workload", await checked(api, rules(CRASH | {"limits": {"minReady": floor}}, paging())))
+    has = f"deployment/{APP} has 3 pods, 2 without a sick one, and minReady is {floor}: none is ever taken; a smaller"
+    assert [(each.text.partition(" minReady, or")[0], each.rules) for each in found] == [(has, ("mine/crash",))] * (floor > 2)
+
+
+async def test_the_last_pod_is_taken_only_while_it_is_not_ready(lab: Lab, api: Api) -> None:
+    """By a condition of the pod itself it is, whatever minReady says; an alert names one that is ready."""
+    await serve(lab, replicas=1, min_available=None)
+    alerted = waits_for("X") | {"heal": [{"evict": {}}]}
+    (found,) = of("workload", await checked(api, rules(CRASH | {"limits": {"minReady": 2}}, alerted)))
+    assert (found.rules, found.text) == (
+        ("mine/slow",),
+        f"deployment/{APP} has 1 pod, which is never taken while it is ready: it is the last; give it a second one",
+    )
+
+
+async def test_a_workload_of_no_replicas_or_outside_of_the_scope_is_not_named(lab: Lab, api: Api) -> None:
+    await lab.apply(serving("off", SPACE, replicas=0) + serving("other", "elsewhere", replicas=2))
+    assert of("workload", await checked(api, rules(CRASH | {"limits": {"minReady": 5}}))) == []
+
+
+async def test_a_rule_that_only_deletes_is_refused_under_a_budget(lab: Lab, api: Api) -> None:
+    await serve(lab, min_available=2)
+    deletes = CRASH | {"heal": [{"restart": {}}]}
+    ladder = CRASH | {"name": "ladder", "heal": [{"evict": {}}, {"restart": {}}]}
+    (found,) = of("workload", await checked(api, rules(deletes, ladder)))
+    covered = f"the pods of deployment/{APP}, which poddisruptionbudget/{APP} covers"
+    assert (found.rules, found.text) == (
+        ("mine/crash",),
+        f"restart is refused for {covered}: use evict, which honours it",
+    )
+
+
+PATHS = {"deployment": f"/apis/apps/v1/namespaces/{SPACE}/deployments/{APP}", "namespace": f"/api/v1/namespaces/{SPACE}"}
+
+
+@pytest.mark.parametrize("of_what", PATHS)
+async def test_a_pause_is_named_until_it_ends(lab: Lab, api: Api, of_what: str) -> None:
+    await serve(lab)
+    notes = {"healer.dev/paused": "true", "healer.dev/paused-by": "ann", "healer.dev/paused-until": "2027-01-15T09:00:00Z"}
+    await merge(api, PATHS[of_what], {"metadata": {"annotations": notes}})
+    (found,) = of("workload", await checked(api, rules(CRASH)))
+    where = f"deployment/{APP}" if of_what == "deployment" else "the namespace"
+    told = f'healer.dev/paused is "true" on {where} (by ann until 2027-01-15T09:00:00Z)'
+    assert found.text == f"deployment/{APP} is left alone: {told}"
+    over = await check_cluster(api, rules(CRASH), Against("healer/healer", (), None, NOW + 86_400))
+    assert of("workload", over) == []
+
+
+BACK = waits_for("X") | {"heal": [{"rollback": {}}]}
+ANEW = waits_for("X") | {"name": "anew", "heal": [{"rolloutRestart": {}}]}
+
+
+async def test_rollouts_that_a_strategy_forbids_are_found_for_both_actions(lab: Lab, api: Api) -> None:
+    await serve(lab)
+    assert of("workload", await checked(api, rules(BACK, ANEW))) == []
+    await merge(api, PATHS["deployment"], {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}})
+    found = of("workload", await checked(api, rules(BACK, ANEW)))
+    why = f"the strategy of deployment/{APP} is Recreate: all 3 ready replicas would go before new ones start"
+    assert [(each.rules, each.text) for each in found] == [
+        (("mine/slow",), f"rollback is refused: {why}"),
+        (("mine/anew",), f"rolloutRestart is refused: {why}"),
+    ]
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2, "maxSurge": 0}}
+    await merge(api, PATHS["deployment"], {"spec": {"strategy": rolling}})
+    careful = BACK | {"limits": {"minReady": 2}}
+    (found_two,) = of("workload", await checked(api, rules(careful, ANEW)))
+    left = f"a rollout of deployment/{APP} may leave 1 of 3 replicas ready (maxUnavailable 2)"
+    assert found_two.text == f"rollback is refused: {left}; minReady asks for 2"
+
+
+async def test_what_git_owns_is_not_rolled_back_and_evict_is_possible(lab: Lab, api: Api) -> None:
+    await serve(lab)
+    await merge(api, PATHS["deployment"], {"metadata": {"labels": {"argocd.argoproj.io/instance": "models"}}})
+    even = BACK | {"name": "even", "heal": [{"rollback": {"evenIfManaged": True}}]}
+    (found,) = of("workload", await checked(api, rules(CRASH, BACK, ANEW, even)))
+    assert (found.rules, "is managed by Argo CD (Application models), which would revert a rollback" in found.text) == (
+        ("mine/slow",),
+        True,
+    )
+
+
+def scales(most: int) -> dict[str, Any]:
+    return waits_for("X") | {"heal": [{"scale": {"max": most}}]}
+
+
+async def test_a_bound_that_is_reached_is_found(lab: Lab, api: Api) -> None:
+    """The rule's own, or that of the autoscaler."""
+    await serve(lab)
+    assert of("workload", await checked(api, rules(scales(4)))) == []
+    (found,) = of("workload", await checked(api, rules(scales(3))))
+    assert found.text == f"scale is refused: deployment/{APP} has 3 replicas, and may have 3: no more are added"
+    spec = {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": APP}, "minReplicas": 2, "maxReplicas": 3}
+    made = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a", "namespace": SPACE}}
+    await lab.apply(made | {"spec": spec})
+    (found,) = of("workload", await checked(api, rules(scales(9))))
+    assert found.text == f"scale is refused: deployment/{APP} has 3 replicas, and may have 3: no more are added"
+    lab.forbid("list", "horizontalpodautoscalers")
+    (found,) = of("workload", await checked(api, rules(scales(9))))
+    assert (found.unknown, f"whether scale is possible for deployment/{APP} is not known" in found.text) == (True, True)
+
+
+async def test_many_such_workloads_are_counted_and_a_rule_costs_one_look(lab: Lab, api: Api) -> None:
+    for number in range(25):
+        await lab.apply(serving(f"model-{number:02}", SPACE, replicas=1, min_available=None))
+    lab.requests.clear()
+    many = [scales(2) | {"name": f"scale-{number}"} for number in range(3)]
+    found = of("workload", await checked(api, rules(*many, waits_for("X") | {"heal": [{"evict": {}}]})))
+    assert [each.text for each in found][-1] == "5 more like these are not shown"
+    assert len(found) == 21
+    asked = [seen.name for seen in lab.requests if (seen.verb, seen.permission) == ("get", "deployments")]
+    assert len(asked) == len(set(asked)) == 25
+
+
+async def test_a_namespace_that_healer_is_not_confined_to_is_a_doubt(lab: Lab, api: Api) -> None:
+    await serve(lab)
+    found = await checked(api, rules(CRASH), confined=("payments",))
+    (covered,) = found.coverage
+    assert covered.doubts == (f"healer does not watch the namespace {SPACE!r}: cluster.namespaces has payments",)
 
 
 # objects
