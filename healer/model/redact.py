@@ -8,6 +8,7 @@ uids, IP addresses, image digests, times and plain numbers stay.
 """
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -44,7 +45,7 @@ class Pattern:
 
 _SEPARATOR = (
     r"(?:\\{0,3}['\"]\s{0,3}[:=：]\s{0,3}|\s{0,1}=\s{0,1}|\s{0,1}[:：]\s{1,12}(?:[|>][+-]?\s{1,12})?|[:：](?=[^\s/:])"
-    r"|\s(?:is|was)\s{0,1}:?\s{1,2}(?=\S{0,100}\d))"
+    r"|%3d|\s(?:is|was)\s{0,1}:?\s{1,2}(?=\S{0,100}\d))"
 )
 """The text between a key and its value, with the closing quote of the key. The quotes of JSON inside a string are escaped. In
 YAML a value may begin on the next line."""
@@ -54,12 +55,13 @@ _VALUE = (
 )
 """The value of a key: in quotes, or up to a space. Of one in quotes that is longer, or has no second quote, up to a space."""
 _KEYS = (
-    r"(?:pass(?:word|wd|phrase|code)|(?<![a-z])(?:pwd|pass(?==))|secret|token|credentials?|x-amz-signature|[?&]sig|session[_-]?id"
+    r"(?:pass(?:word|wd|phrase|code)|(?<![a-z])(?:pwd?|pass(?==))|pwd(?==)|(?:(?<=store)|(?<=key)|(?<=require)|(?<=--))pass(?![\w-])"
+    r"|secret|token|credentials?|x-(?:amz|goog)-signature|(?<!\w)signature(?==)|(?:[?&]|%3f|%26)sig(?:nature)?|session[_-]?id"
     r"|(?:api|access|account|auth|private|secret|shared|signing|encryption|master|license)[ _-]?key)"
 )
 _REDACTED = re.compile(r"\[[a-z ]{1,20}\]")
 """A replacement that stands for redacted text."""
-_KEY_SIGNS = ("pass", "pwd", "secret", "token", "credential", "signature", "sig=", "session", "key")
+_KEY_SIGNS = ("pass", "pw", "secret", "token", "credential", "signature", "sig", "session", "key")
 _ORDINARY_WORD = re.compile(
     r"(?i)a|an|and|are|bad|been|cannot|context|could|denied|does|due|eof|empty|end|error|expected|"
     r"expired|failed|false|for|forbidden|found|from|has|have|illegal|in|incorrect|invalid|is|it|"
@@ -87,6 +89,36 @@ def _keyed(found: re.Match[str]) -> str:
 def _redact_header(found: re.Match[str]) -> str:
     """Redact the value of a header, unless it is an ordinary word."""
     return found[0] if _ORDINARY_WORD.fullmatch(found[2].rstrip(".)")) or _REDACTED.match(found[2]) else found[1] + SECRET
+
+
+_COMMANDS = (
+    r"(?<![\w.-])(?:(?:mysql[a-z]{0,8}|mariadb(?:-[a-z]{1,8})?|mongo[a-z]{0,8}|sshpass|rabbitmqadmin"
+    r"|(?:docker|podman|nerdctl|buildah|skopeo|oras|crane|helm registry|cf|argocd)\s{1,3}login)(?![\w.:/-])"
+    r"[^\n;&|]{0,200}?[\s'\"]-p"
+    r"|(?:redis|valkey)-cli(?![\w.:/-])[^\n;&|]{0,200}?[\s'\"]-a|ldap[a-z]{3,8}(?![\w.:/-])[^\n;&|]{0,200}?[\s'\"]-w"
+    r"|(?:sqlcmd|bcp|mosquitto_[a-z]{3})(?![\w.:/-])[^\n;&|]{0,200}?[\s'\"]-P)"
+)
+"""Commands with the short flag by which they take a password. Others mean a port, a path or a process by it."""
+_PORTS = re.compile(r"[\d.:]+(?:/(?:tcp|udp))?")
+
+
+def _flagged(found: re.Match[str]) -> str:
+    """Redact what follows a command's flag for a password, unless it is another flag, a port or a path."""
+    flag, gap, value = found[1], found[2], found[3]
+    other = value.startswith(("-", "/", "|", ">", "<", "$(")) or not any(map(str.isalnum, value))
+    if other or _REDACTED.match(value) or (gap and _PORTS.fullmatch(value)):
+        return found[0]
+    return f"{flag}{gap}{SECRET}"
+
+
+def _basic_auth(found: re.Match[str]) -> str:
+    """Redact a user and a password in base64, as in the configuration of Docker."""
+    value = found[2]
+    try:
+        decoded = b64decode(value[: len(value) // 4 * 4])
+    except ValueError:
+        return found[0]
+    return found[1] + SECRET if b":" in decoded[1:] and decoded.isascii() and decoded.decode("ascii").isprintable() else found[0]
 
 
 _UNDERSCORED = (
@@ -152,8 +184,21 @@ _PATTERNS = (
     Pattern(("basic ",), re.compile(r"(?i)\b(basic )(?=[a-z+/]{0,200}[\d=])[a-z0-9+/]{8,}+={0,2}"), rf"\1{SECRET}"),
     Pattern(("-u ", "--user "), re.compile(r"(?<!\S)(-u|--user) [^\s:]{1,100}+:[^\s/]{1,200}+(?!\S)"), rf"\1 {SECRET}"),
     Pattern(
+        ("mysql", "mariadb", "mongo", "sshpass", "rabbitmqadmin", "login", "-cli", "ldap", "sqlcmd", "bcp", "mosquitto"),
+        re.compile(rf"({_COMMANDS})(\s{{1,4}}|['\"],\s{{0,3}}(?=['\"])|)({_VALUE})"),
+        _flagged,
+    ),
+    Pattern(
+        ("auth",),
+        re.compile(r"(?i)((?<![\w-])auth(?:\\{0,3}['\"])?\s{0,3}[:=]\s{0,3}\\{0,3}['\"]?)([a-z0-9+/]{8,4000}+)={0,2}(?![\w+/=])"),
+        _basic_auth,
+    ),
+    Pattern(
         _KEY_SIGNS,
-        re.compile(rf"(?i)({_KEYS}{_SEPARATOR}|(?<=--)[\w-]{{0,40}}?{_KEYS}\s{{1,12}}(?![-\s]))({_VALUE})"),
+        re.compile(
+            rf"(?i)({_KEYS}{_SEPARATOR}|(?:(?<=--)|(?<![\w-])-)[\w-]{{0,40}}?{_KEYS}(?:\s{{1,12}}(?![-\s])|['\"],\s{{0,3}}(?=['\"])))"
+            rf"({_VALUE})"
+        ),
         _keyed,
     ),
     Pattern(

@@ -1,6 +1,7 @@
 """What is cut out of texts and what stays, by kind: each with what looks like it and is none."""
 
 import re
+from base64 import b64encode
 
 import pytest
 
@@ -58,12 +59,65 @@ SECRET = "hunter2"
         "token='" + "hunter2" * 100 + "'",
         'password="hunter2',
         '{\\"token\\": \\"two lines\nhunter2\\"}',
+        # signed URLs
+        "https://storage.googleapis.com/b/o?X-Goog-Date=20261129T000000Z&X-Goog-Signature=hunter2&x=1",
+        "https://s3.amazonaws.com/b/o?X-Amz-Expires=60&X-Amz-Signature=hunter2",
+        "https://s3.amazonaws.com/b/o?X-Amz-Credential=hunter2%2F20261129%2Fs3&X-Amz-Date=1",
+        "https://s3.amazonaws.com/b/o?X-Amz-Security-Token=hunter2&x=1",
+        "https://d1.cloudfront.net/o?Expires=1&Signature=hunter2&Key-Pair-Id=K1",
+        "https://x.blob.core.windows.net/c/o?sv=2021-06-08&sr=b&sig=hunter2%3D",
+        "SharedAccessSignature=sv=2021-06-08&sig=hunter2",
+        "go to https://login/?next=https%3A%2F%2Fx%2Fo%3Fa%3D1%26sig%3Dhunter2",
+        "AWS4-HMAC-SHA256 SignedHeaders=host, Signature=hunter2",
+        # flags
+        "pw: hunter2",
+        "user=sa;pw=hunter2",
+        '{"pw": "hunter2"}',
+        "Uid=sa;Pwd=hunter2;",
+        "dbpwd=hunter2",
+        "--pw hunter2",
+        "--pass hunter2",
+        "-password hunter2",
+        "keytool -storepass hunter2 -alias x",
+        "requirepass: hunter2",
+        '["--password", "hunter2"]',
+        "mysql -u root -phunter2 db",
+        "mysql -u root -p hunter2",
+        "mysqldump --host db -p'hunter2 hunter2' x",
+        "/usr/bin/mysql -uroot -phunter2",
+        '["mysqladmin", "-uroot", "-phunter2", "ping"]',
+        '["mysqladmin", "-p", "hunter2"]',
+        "mongosh -u ann -p hunter2 --quiet",
+        "sshpass -p hunter2 ssh host",
+        "docker login -u ann -p hunter2 registry",
+        "redis-cli -h db -a hunter2 ping",
+        "ldapsearch -D cn=x -w hunter2 -b dc=y",
+        "sqlcmd -S db -U sa -P hunter2",
     ],
 )
 def test_what_a_key_names_is_cut_out(text: str) -> None:
     safe = redact(text)
     assert SECRET not in safe
     assert redact(safe) == safe
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"auths": {"registry.example.com": {"auth": "%s"}}}',
+        r"{\"auths\":{\"x\":{\"auth\":\"%s\"}}}",
+        "auth: %s",
+        "auth=%s, next",
+    ],
+)
+@pytest.mark.parametrize("user", ["a", "ann", "robot$ml+serving"])
+def test_a_user_and_a_password_in_base64_are_cut_out(text: str, user: str) -> None:
+    """As in ~/.dockerconfigjson."""
+    written = b64encode(f"{user}:{SECRET}".encode()).decode()
+    safe = redact(text % written)
+    assert written.rstrip("=") not in safe
+    assert "[secret]" in safe
+    assert "next" not in text or "next" in safe
 
 
 def test_no_group_is_possessive() -> None:
@@ -185,6 +239,26 @@ def test_a_card_is_one_whatever_follows() -> None:
         "token_file=/var/run/secrets/token",
         "max_tokens=4096, max_tokens: 512, eos_token: 2, token=7",
         "credentials: missing, cookie: none, token: null, PWD=/var/lib/x",
+        # flags that name no secret, and words like keys
+        "docker run --name mysql -p 3306:3306 -p 33060:33060/tcp mysql:8",
+        "mkdir -p /var/lib/mysql && cp -p a b",
+        "mysql --protocol tcp -P 3306 -h db",
+        "kubectl logs mysql-0 -p -c main",
+        "kubectl logs mysql -p | grep x",
+        "ssh -p 2222 host; ps -p 4711",
+        "mysql -p",
+        "redis-cli -a",
+        "ldap: bind failed -w",
+        "auth: required, auth: oauth2, auth=enabled, auth: kubernetes",
+        '{"auth": "kerberos", "authz": "c2VydmluZw"}',
+        "auth: tensorflow/serving",
+        "the signature is valid: signature algorithm RS256",
+        "design=1 assign=2 sigma=3 sig 15, signal=9",
+        "kpw=1 power=5",
+        "second pass: loading weights, bypass=1 compass: north",
+        "PWD=/app OLDPWD=/root",
+        "login -p",
+        "x-goog-date=20261129",
         # pods that look like tokens
         "pod/sk-learn-server-7b5b8c9d45-abcde and pod/hf-model-server-7b5b8c9d45-abcde",
         "pod/npm-cache-7b5b8c9d45-abcde, pod/glsa-7b5b8c9d45-abcde",
@@ -195,12 +269,16 @@ def test_what_looks_like_it_and_is_none_stays(text: str) -> None:
     assert redact(text) == text
 
 
-@pytest.mark.parametrize("key", ["password", "DB_PASSWORD", "X-API-Key", "clientSecret", "token", "authorization", "Cookie"])
+@pytest.mark.parametrize(
+    "key", ["password", "DB_PASSWORD", "X-API-Key", "clientSecret", "token", "authorization", "Cookie", "X-Goog-Signature", "pw"]
+)
 def test_a_key_that_names_a_secret(key: str) -> None:
     assert names_secret(key)
 
 
-@pytest.mark.parametrize("key", ["token_file", "webhook_token_file", "key", "secretName", "namespace", "tokens", "fingerprint"])
+@pytest.mark.parametrize(
+    "key", ["token_file", "webhook_token_file", "key", "secretName", "namespace", "tokens", "fingerprint", "auth", "signature"]
+)
 def test_a_key_that_names_none(key: str) -> None:
     assert not names_secret(key)
 
@@ -211,7 +289,9 @@ def test_a_key_that_names_none(key: str) -> None:
     ["password ", "password is ", "--password ", "cookie: a=", "a=b; ", "cookie: a=b; ", "sk-", "gh_", "_", "://a:", "://a:/",
      "4111 ", "1111-", "DE89 ", "AA11AAAA", "13", "138 ", "call 1", "is was ", '\\"', '\\"token\\": \\"', "token: '",
      'token="', 'token="\\a', "basic ",
-     "-u a:", "key", "authorization: a1", "@a.", "a@a.svc", "x" * 39 + "A1/"],
+     "-u a:", "key", "mysql ", "mysql -p ", "mysql -pa ", "docker login ", "redis-cli -a", "auth: ", "auth: aaaaaaaa",
+     "auth:aaaa+", "pw ", "%3d", "?sig%3d", "-password ", '"--password", ', "signature=", "authorization: a1", "@a.", "a@a.svc",
+     "x" * 39 + "A1/"],
 )  # fmt: skip
 def test_the_time_is_linear_in_the_length(unit: str) -> None:
     """Linear takes seconds at most here; one scan of the rest from every character would not end before the time-out."""
