@@ -132,6 +132,12 @@ class World:
         if kept.controlled:
             self.put(kept.obj)
 
+    def abandon(self, kept: Kept) -> None:
+        """A workload is deleted, and its pods stay."""
+        kept.controlled = False
+        self.kept.pop(kept.obj.metadata.uid, None)
+        self.drop(kept.obj)
+
     def roll_out(self, kept: Kept, revision: str) -> None:
         """A workload is at another revision: its pods are of the one before, until they are replaced."""
         kept.revision, kept.outdated = revision, set(kept.pods)

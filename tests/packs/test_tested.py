@@ -7,15 +7,19 @@ from pathlib import Path
 import pytest
 
 from healer.daemon.rulefiles import vocabulary
+from healer.engine.safety.guards.question import Guards
+from healer.engine.safety.guards.registry import GUARDS
+from healer.engine.safety.guards.stops import no_storm
 from healer.rehearsal.testing.coverage import covered
 from healer.rehearsal.testing.loading import LoadedFile, LoadedTest, load_tests
 from healer.rehearsal.testing.report import failure
-from healer.rehearsal.testing.running import Reached, play
+from healer.rehearsal.testing.running import GUARD_NAMES, Reached, guard_name, play
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
 from tests.packs.drills import FILES, RULES
 
 TESTED = {file: file.with_name(f"{file.stem}.test.yaml") for file in FILES}
+EXAMPLES = RULES.parent / "docs" / "examples"
 ONLY_TOLD_OF = {"kserve/version-failing"}
 """A rule that pages at once whenever its alert fires: nothing holds it back."""
 
@@ -54,3 +58,40 @@ def test_they_fail_when_a_rule_does_no_more_what_it_did(file: Path) -> None:
         if test.rules.by_name.keys() - failed and not play(_muted(test)).passed:
             failed |= test.rules.by_name.keys()
     assert failed >= {bound.name for bound in loaded(file).rules.rules}
+
+
+# guards
+
+
+HOLDING = [RULES / "vllm.test.yaml", RULES / "gpu.test.yaml", RULES / "canary" / "vllm.test.yaml", *EXAMPLES.glob("*.test.yaml")]
+"""The tests in which each guard objects: those that no shipped rule can meet in the examples."""
+BEHIND = {guard_name(no_storm)}
+"""It stands behind `deciding.py`, which waits for the end of a storm before it asks any guard."""
+
+
+def test_each_guard_objects_in_some_test_which_fails_without_it() -> None:
+    objects: dict[str, list[LoadedTest]] = {name: [] for name in GUARD_NAMES}
+    for file in HOLDING:
+        for test in load_tests(file, vocabulary()).tests:
+            for name in play(test).reached.guards:
+                objects[name].append(test)
+    assert [name for name, tests in objects.items() if not tests] == []
+    needless = [name for name, tests in objects.items() if all(play(test, guards=_without(name)).passed for test in tests)]
+    assert set(needless) == BEHIND
+
+
+def _without(name: str) -> Guards:
+    """The guards but for one, which asks nothing."""
+    acting, telling = (tuple(each for each in guards if guard_name(each) != name) for guards in (GUARDS.acting, GUARDS.telling))
+    return Guards(acting, telling)
+
+
+def test_the_coverage_lists_the_guards_that_objected_and_no_other() -> None:
+    """Of one test: the guard that it is about; without that guard it is listed as the others are."""
+    test = next(
+        each for each in load_tests(RULES / "vllm.test.yaml", vocabulary()).tests if "within the cooldown" in each.case.name
+    )
+    objecting = {name for name in GUARD_NAMES if name not in covered(test.rules.rules, play(test).reached).silent}
+    assert objecting == {"cooled_down"}
+    without = play(test, guards=_without("cooled_down")).reached
+    assert covered(test.rules.rules, without).silent == tuple(GUARD_NAMES)

@@ -87,20 +87,20 @@ GUARD_NAMES: Mapping[str, str] = dict(_guards())
 """All guards in their order, each with its sentence."""
 
 
-def play(test: LoadedTest, clock: Clock = SYSTEM) -> CaseResult:
-    """Play a test."""
+def play(test: LoadedTest, clock: Clock = SYSTEM, guards: Guards = GUARDS) -> CaseResult:
+    """Play a test. `clock` measures how long that takes."""
     began = clock.steady()
-    return replace(_Playing(test).result(), seconds=clock.steady() - began)
+    return replace(_Playing(test, guards).result(), seconds=clock.steady() - began)
 
 
 class _Playing:
-    def __init__(self, test: LoadedTest) -> None:
+    def __init__(self, test: LoadedTest, guards: Guards) -> None:
         self._test = test
         self._reached = Reached()
         self._lines: list[TimelineLine] = []
         self._steps = 0
         world, floors = _world(test.cluster)
-        driver = Driver(test.rules, world, settings=test.settings, guards=_recording(self._reached.guards))
+        driver = Driver(test.rules, world, settings=test.settings, guards=_recording(guards, self._reached.guards))
         self._driver = driver
         self._stage = CaseStage(driver, TargetLabels.of(test.settings.alerts))
         driver.watchers += [self._note, Reactions(self._stage, test.case.after, floors).watch]
@@ -185,7 +185,7 @@ def _world(cluster: CaseCluster) -> tuple[World, Mapping[str, int]]:
     return world, floors
 
 
-def _recording(objected: set[str]) -> Guards:
+def _recording(guards: Guards, objected: set[str]) -> Guards:
     """The guards, each of which leaves its name when it objects."""
 
     def recorded(guard: Guard) -> Callable[[Question], Veto | None]:
@@ -199,4 +199,4 @@ def _recording(objected: set[str]) -> Guards:
 
         return ask
 
-    return Guards(tuple(map(recorded, GUARDS.acting)), tuple(map(recorded, GUARDS.telling)))
+    return Guards(tuple(map(recorded, guards.acting)), tuple(map(recorded, guards.telling)))

@@ -1,5 +1,6 @@
 """Guards that count what was done lately: cooldowns and budgets."""
 
+from healer.engine.matching.coverage import counted
 from healer.engine.safety.guards.question import Question, Veto
 from healer.engine.safety.ledger import key_of
 from healer.model.duration import about
@@ -29,7 +30,7 @@ def within_budget(q: Question) -> Veto | None:
     spent = q.state.ledger.actions_since(key_of(q.incident), q.now - budget.per)
     if len(spent) < budget.actions:
         return None
-    text = f"{len(spent)} actions in the last {about(budget.per)}; the budget is {budget.actions}"
+    text = f"{counted(len(spent), 'action')} in the last {about(budget.per)}; the budget is {budget.actions}"
     return Veto(Reason("BudgetSpent", text), until=spent[-budget.actions] + budget.per)
 
 
@@ -62,6 +63,7 @@ def within_caps(q: Question) -> Veto | None:
     ):
         if len(spent) + doubtful >= most:
             until = spent[-most] + tuning.limits.budget_per if len(spent) >= most else None
-            text = f"{len(spent) + doubtful} actions {where} in the last {about(tuning.limits.budget_per)}; the budget is {most}"
+            acts = counted(len(spent) + doubtful, "action")
+            text = f"{acts} {where} in the last {about(tuning.limits.budget_per)}; the budget is {most}"
             return Veto(Reason(code, text), until=until)
     return None

@@ -38,8 +38,8 @@ _AGAIN = 60.0
 PodShown = Annotated[str, BeforeValidator(lambda name: one_of(name, _pod_shown())), KnownNames(lambda _: _pod_shown())]
 WorkloadShown = Annotated[
     str,
-    BeforeValidator(lambda name: one_of(name, [*WORKLOAD_CONDITIONS, WELL])),
-    KnownNames(lambda _: [*WORKLOAD_CONDITIONS, WELL]),
+    BeforeValidator(lambda name: one_of(name, [*WORKLOAD_CONDITIONS, WELL, GONE])),
+    KnownNames(lambda _: [*WORKLOAD_CONDITIONS, WELL, GONE]),
 ]
 
 
@@ -231,13 +231,16 @@ class WorkloadEvent(Played):
     name: Text
     """The workload."""
     shows: WorkloadShown
-    """A [condition of workloads](rules.md#conditions-of-workloads); or `Well`: none of them any more."""
+    """A [condition of workloads](rules.md#conditions-of-workloads); or `Well`: none of them any more; or `Gone`: somebody
+    deletes it, and its pods stay (`kubectl delete --cascade=orphan`)."""
 
     def play(self, stage: CaseStage) -> str:
         """Begin with it, or end all."""
         kept = stage.kept(self.name)
         target = kept.obj.workload().target
-        if self.shows == WELL:
+        if self.shows == GONE:
+            stage.world.abandon(kept)
+        elif self.shows == WELL:
             stage.recover(target)
         else:
             stage.ail(target, self.shows, Ailment(lambda _: None, partial(self._set, stage, kept, on=False)))
