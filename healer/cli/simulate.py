@@ -131,6 +131,8 @@ def _show(found: "Simulation") -> None:
             screen.print(f"{name}: not whole when it began: {', '.join(life.unready)}", style="yellow")
     for rule in found.not_loaded:
         screen.print(clean(f"a fault shows itself to rule {rule}, which is not loaded or does not ask"), style="yellow")
+    for rule, why in found.not_played.items():
+        screen.print(clean(f"rule {rule} finds nothing here: {why}"), style="dim")
     if found.ruling is not None:
         met = "" if found.ruling.met else ", and not as the scenario expects:"
         screen.print(f"{found.ruling.verdict}{met}", style="green" if found.ruling.met else "bold red")

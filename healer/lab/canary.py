@@ -52,12 +52,20 @@ def versions(
     ]
 
 
-def ingresses(namespace: str = "production", *, weight: int = 10, ports: tuple[int, int] = (8501, 8501)) -> list[Object]:
+def ingresses(
+    namespace: str = "production",
+    *,
+    weight: int = 10,
+    ports: tuple[int, int] = (8501, 8501),
+    names: tuple[str, str] = (STABLE, CANARY),
+    name: str = ROUTE,
+    main: str = MAIN,
+) -> list[Object]:
     """ingress-nginx: the main Ingress for stable, and the Ingress whose annotations make it the canary's."""
     annotations = {f"{_NGINX}/canary": "true", f"{_NGINX}/canary-weight": str(weight)}
     return [
-        _ingress(MAIN, namespace, STABLE, ports[0], {}),
-        _ingress(ROUTE, namespace, CANARY, ports[1], {"annotations": annotations}),
+        _ingress(main, namespace, names[0], ports[0], {}),
+        _ingress(name, namespace, names[1], ports[1], {"annotations": annotations}),
     ]
 
 
@@ -72,15 +80,22 @@ def _ingress(name: str, namespace: str, service: str, port: int, notes: Object) 
     }
 
 
-def http_route(namespace: str = "production", *, weight: int = 10, ports: tuple[int, int] = (8501, 8501)) -> Object:
+def http_route(
+    namespace: str = "production",
+    *,
+    weight: int = 10,
+    ports: tuple[int, int] = (8501, 8501),
+    names: tuple[str, str] = (STABLE, CANARY),
+    name: str = ROUTE,
+) -> Object:
     """Gateway API: one rule with two backendRefs."""
-    shares = zip((STABLE, CANARY), ports, (100 - weight, weight), strict=True)
-    backends = [{"name": name, "port": port, "weight": share} for name, port, share in shares]
+    shares = zip(names, ports, (100 - weight, weight), strict=True)
+    backends = [{"name": service, "port": port, "weight": share} for service, port, share in shares]
     matches = [{"path": {"type": "PathPrefix", "value": "/v1/models"}}]
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
-        "metadata": {"name": ROUTE, "namespace": namespace},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "parentRefs": [{"name": "models"}],
             "hostnames": [HOST],
@@ -89,13 +104,20 @@ def http_route(namespace: str = "production", *, weight: int = 10, ports: tuple[
     }
 
 
-def virtual_service(namespace: str = "production", *, weight: int = 10, ports: tuple[int, int] = (8501, 8501)) -> Object:
+def virtual_service(
+    namespace: str = "production",
+    *,
+    weight: int = 10,
+    ports: tuple[int, int] = (8501, 8501),
+    names: tuple[str, str] = (STABLE, CANARY),
+    name: str = ROUTE,
+) -> Object:
     """Istio: one HTTP route with two destinations."""
-    shares = zip((STABLE, CANARY), ports, (100 - weight, weight), strict=True)
-    split = [{"destination": {"host": name, "port": {"number": port}}, "weight": share} for name, port, share in shares]
+    shares = zip(names, ports, (100 - weight, weight), strict=True)
+    split = [{"destination": {"host": service, "port": {"number": port}}, "weight": share} for service, port, share in shares]
     return {
         "apiVersion": "networking.istio.io/v1",
         "kind": "VirtualService",
-        "metadata": {"name": ROUTE, "namespace": namespace},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {"hosts": [HOST], "http": [{"match": [{"uri": {"prefix": "/v1/models"}}], "route": split}]},
     }

@@ -32,6 +32,8 @@ LLM_INFERENCE_SERVICE = _custom("serving.kserve.io", "v1alpha1", "LLMInferenceSe
 REVISION = _custom("serving.knative.dev", "v1", "Revision", "rev")
 RAY_SERVICE = _custom("ray.io", "v1", "RayService")
 RAY_CLUSTER = _custom("ray.io", "v1", "RayCluster")
+HTTP_ROUTE = _custom("gateway.networking.k8s.io", "v1", "HTTPRoute")
+VIRTUAL_SERVICE = _custom("networking.istio.io", "v1", "VirtualService", "vs")
 
 
 def definition(kind: Kind) -> Object:

@@ -6,10 +6,13 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from healer.model.duration import Duration
+from healer.rehearsal.simulate.exposed import SERVERS
 from healer.rules.form import InPercent, LabelKey, LabelValue, Listed, Model, Name, Number, Text, Whole, fault, one_of
 from healer.rules.portion import Portion
 
 WORKLOAD_KINDS = ("Deployment", "StatefulSet", "DaemonSet")
+SPLITTERS = ("HTTPRoute", "VirtualService", "Ingress")
+"""The kinds of routes that are played."""
 
 
 def _percent(value: Any) -> Any:
@@ -74,6 +77,19 @@ class AutoscaleSpec(Model):
     """The load of a pod as a share of its capacity."""
 
 
+class PlayedCanary(Model):
+    """The split between a workload and its canary, by a route in the cluster."""
+
+    of: Name
+    """The stable workload, which gets the traffic. Both Services have the names of their workloads."""
+    weight: Part
+    """The canary's share of the requests at the beginning, in full percent. Afterwards it is what the route says."""
+    router: Annotated[str, one_of(*SPLITTERS)] = "HTTPRoute"
+    """The kind of the route."""
+    route: Name | None = None
+    """Its name; by default that of the stable workload."""
+
+
 class PlayedWorkload(Model):
     """A workload with its Service, and what it can do."""
 
@@ -95,6 +111,14 @@ class PlayedWorkload(Model):
     capacity: Annotated[Number, Field(gt=0)] = 10.0
     """Requests a second that a pod answers when it is well."""
     traffic: TrafficSpec = TrafficSpec()
+    fails: Part = 0.0
+    """So many of its requests fail when all is well."""
+    takes: Annotated[Duration, Field(gt=0)] = 0.1
+    """The median time that a request takes when all is well."""
+    server: Annotated[str, one_of(*SERVERS)] | None = None
+    """The model server in its pods: Prometheus has its metrics, for rules on queries and canaries."""
+    canary: PlayedCanary | None = None
+    """It is the canary of another workload: its requests are a share of that one's."""
     min_available: Portion | None = None
     """Of its PodDisruptionBudget; without it there is no budget."""
     gpus: Annotated[Whole, Field(ge=0, le=16)] = 0
@@ -128,7 +152,24 @@ class ClusterSpec(Model):
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise fault(f"the workload {name[1]!r} is given twice", "rename one", ("workloads", index, "name"))
+        for index, each in enumerate(self.workloads):
+            if each.canary is not None:
+                self._split(each, each.canary, ("workloads", index))
         return self
+
+    def _split(self, canary: PlayedWorkload, spec: PlayedCanary, at: tuple[str | int, ...]) -> None:
+        """Whether a canary's requests can be a share of another workload's."""
+        known = {each.name: each for each in self.workloads if each.canary is None and each.namespace == canary.namespace}
+        if spec.of not in known:
+            hint = f"there are {', '.join(sorted(known)) or 'none'}"
+            raise fault(f"no workload {spec.of!r} of the same namespace is stable", hint, (*at, "canary", "of"))
+        if any(each.canary is not None and each.canary.of == spec.of and each is not canary for each in self.workloads):
+            raise fault(f"{spec.of} has two canaries", "one route splits between two", (*at, "canary", "of"))
+        if canary.traffic.rate:
+            hint = "delete traffic: its requests are a share of those of " + spec.of
+            raise fault("a canary has no traffic of its own", hint, (*at, "traffic"))
+        if round(100 * spec.weight, 9) % 1:
+            raise fault("a route has whole percents", "write 10%, and not 10.5%", (*at, "canary", "weight"))
 
 
 class Gap(Model):

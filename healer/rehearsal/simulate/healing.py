@@ -6,6 +6,7 @@ What is left out of the daemon: leadership, the HTTP server, sinks. The journal 
 import asyncio
 import json
 from collections import deque
+from collections.abc import Mapping
 
 from healer.actions.base import Clients, specs
 from healer.actions.registry import ACTIONS
@@ -32,11 +33,15 @@ from healer.rehearsal.simulate.probing import ModelledProbes
 from healer.rehearsal.simulate.prometheus import Posted
 from healer.rehearsal.simulate.wire import Wire
 from healer.rehearsal.timeline import ACT
+from healer.rules.rulebook import BoundRule
+from healer.rules.triggers import CANARY
 from healer.settings import Settings
 from healer.sinks.base import HistoryProgress
 from healer.sources.alertmanager.standing import StandingAlerts
 from healer.sources.alertmanager.webhook import SOURCE
-from healer.sources.base import WatchContext, WebhookContext, watched_resources
+from healer.sources.base import Judgement, Probe, WatchContext, WebhookContext, watched_resources
+from healer.sources.canary.canary import CanaryProbe
+from healer.sources.prometheus.query import QueryProbe
 from healer.sources.targets import TargetLabels
 from healer.sources.watched import WatchedSources
 from healer.workloads.registry import WORKLOADS
@@ -77,16 +82,7 @@ class Healer:
         )
         webhook = WebhookContext(scene.settings, self._view, scene.clock.wall, self.event_loop.intake, self._metrics.registry)
         self._webhook: Receiver = SOURCE.receiver(webhook)
-        self._probes = ModelledProbes(
-            scene.rulebook,
-            scene.cluster,
-            scene.strikes,
-            self._view,
-            scene.gaps,
-            scene.now,
-            scene.clock.wall,
-            self.event_loop.observed,
-        )
+        self._probes: ModelledProbes | None = None
 
     @property
     def incidents(self) -> list[Incident]:
@@ -135,9 +131,53 @@ class Healer:
                 group.create_task(taking_back.run())
                 group.create_task(self._standing_alerts().run())
                 await self.event_loop.accepting.wait()
+                self._probes = self._new_probes(api)
                 group.create_task(self._probes.run())
         finally:
             await api.aclose()
+
+    def _new_probes(self, api: Api) -> ModelledProbes:
+        scene = self._scene
+        return ModelledProbes(
+            scene.rulebook,
+            {name: self._probe(rule, api) for name, rule in scene.asking.real.items()},
+            scene.cluster,
+            scene.strikes,
+            self._view,
+            scene.gaps,
+            scene.now,
+            scene.clock.wall,
+            self.event_loop.observed,
+        )
+
+    def _probe(self, rule: BoundRule, api: Api) -> Probe:
+        """The product's own probe, which asks the modelled Prometheus."""
+        scene, settings = self._scene, self._scene.settings
+        if rule.rule.when.get(CANARY) is None:
+            labels = TargetLabels.of(settings.alerts)
+            return QueryProbe(rule, scene.queries(), self._view, labels, lambda rule, why: None).ask
+        return CanaryProbe(
+            rule,
+            scene.queries(),
+            api,
+            self._view,
+            self._judged,
+            history=settings.prometheus.history,
+            shifts=self._shifts,
+            occurrence=self.event_loop.occurrence,
+        ).ask
+
+    def _shifts(self, key: str) -> Mapping[str, str] | None:
+        """As the daemon's: the notes of the actions that divert traffic, for the open incident of a firing signal."""
+        notes = [self.event_loop.accepted(key, name) for name, action in ACTIONS.items() if action.spec.diverts]
+        known = [each for each in notes if each is not None]
+        return {name: note for each in known for name, note in each.items()} if known else None
+
+    def _judged(self, judgement: Judgement) -> None:
+        if judgement.news:
+            verdict = judgement.verdict
+            said = self._scene.happenings.add
+            said(Verb.JUDGE, verdict.text, judgement.target.name, code=verdict.kind.code, rule=judgement.rule)
 
     async def alerted(self, alert: Posted) -> None:
         """Take a post of Alertmanager, as the webhook does."""
@@ -161,7 +201,8 @@ class Healer:
         )
 
     async def _ask_again(self, act: Act) -> Outcome | None:
-        await self._probes.again(act.incident.rule)
+        if self._probes is not None:
+            await self._probes.again(act.incident.rule)
         unwanted = self.event_loop.still_wanted(act, None)
         if unwanted is None:
             return None

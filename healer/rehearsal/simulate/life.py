@@ -9,6 +9,7 @@ from typing import Any
 
 from healer.lab.objects import CHANCE, CLOCK
 from healer.model.incident import Incident
+from healer.rehearsal.simulate.asking import PlayedRules
 from healer.rehearsal.simulate.autoscaling import ModelledAutoscalers
 from healer.rehearsal.simulate.happenings import Happenings
 from healer.rehearsal.simulate.healing import Healer
@@ -16,18 +17,23 @@ from healer.rehearsal.simulate.operations import Operations
 from healer.rehearsal.simulate.played import PlayedCluster
 from healer.rehearsal.simulate.policies import DeleteOnAlert, DoNothing, HealingPolicy, RestartAtOnce, Scene
 from healer.rehearsal.simulate.prometheus import ModelledPrometheus
+from healer.rehearsal.simulate.promql import PlayedQueries
 from healer.rehearsal.simulate.scenario import Scenario
 from healer.rehearsal.simulate.serving import Service, Serving, edges
 from healer.rehearsal.simulate.strikes import Strike, Strikes
+from healer.rehearsal.simulate.telemetry import Telemetry
 from healer.rehearsal.simulate.virtual import VirtualLoop, run
 from healer.rehearsal.timeline import TimelineLine
 from healer.rules.rulebook import Rulebook
+from healer.rules.triggers import CANARY
 from healer.settings import Settings
 
 MIDNIGHT = 1_799_971_200.0
 """The midnight before the scenario begins, in seconds since the epoch: 15 January 2027."""
 _SETTLED = 1800.0
 """Seconds that the cluster has been up, beyond the slowest start, when the scenario begins: a revision counts as healthy then."""
+_LOOKBACK = 2 * 3600.0
+"""Seconds of samples that are kept for the ranges of queries."""
 SAMPLES = 288
 """Samples of each Service over the scenario: one each 5 minutes of a day."""
 POLICIES: Mapping[str, Callable[[Scene], HealingPolicy]] = {
@@ -97,6 +103,7 @@ class _Play:
         progress: Callable[[float], None],
         loop: VirtualLoop,
     ) -> None:
+        self._scenario = scenario
         self._spec = scenario.spec
         self._rulebook = rulebook
         self._settings = settings
@@ -128,10 +135,15 @@ class _Play:
                 happenings,
                 self.now,
                 lambda uid: serving.answered_otherwise(uid),
+                lambda workload: serving.served(workload),
             )
             serving = Serving(self._spec.cluster.workloads, self._spec.starts, self.now, strikes.answers)
+            serving.splits.read(cluster.lab.store.get)
             operations = Operations(self._spec.operations, cluster, happenings, self.now)
             cluster.lab.store.listeners.extend([serving.observe, strikes.observe, operations.observe])
+            asking = PlayedRules(self._scenario, self._rulebook)
+            telemetry = self._telemetry(cluster, serving, asking)
+            queries = PlayedQueries(telemetry.select, self._settings.prometheus.stale, self._answers)
             scene = Scene(
                 cluster=cluster,
                 happenings=happenings,
@@ -141,6 +153,8 @@ class _Play:
                 prometheus=lambda: prometheus,
                 strikes=strikes,
                 gaps=self._spec.prometheus.gaps,
+                asking=asking,
+                queries=lambda: queries,
                 now=self.now,
                 asked=strikes.mended,
             )
@@ -155,20 +169,37 @@ class _Play:
                 self._start,
                 policy.alerted,
                 lambda workload: strikes.mended(workload, "an alert told of it"),
+                telemetry.scrape,
             )
             scalers = ModelledAutoscalers(cluster, serving, self.now)
             played = [self._tick(serving), strikes.run(), operations.run(), prometheus.run(), scalers.run()]
-            unready = await self._play(scene, policy, serving, played)
+            unready = await self._play(scene, policy, serving, telemetry, played)
             incidents = policy.incidents if isinstance(policy, Healer) else []
         return Life(self._name, self._lasts, serving.services, strikes.all, happenings.all, incidents, unready)
 
+    def _telemetry(self, cluster: PlayedCluster, serving: Serving, asking: PlayedRules) -> Telemetry:
+        """What is scraped: only where healer heals, and only what its rules ask for."""
+        wanted = asking.metrics if POLICIES[self._name] is Healer else set()
+        canaries = [rule.rule.when.get(CANARY) for rule in asking.real.values()]
+        past = max((each.every * self._settings.prometheus.history for each in canaries if each is not None), default=0.0)
+        return Telemetry(cluster, serving, self._seed, self._clock.wall, wanted=wanted, keep=past + _LOOKBACK)
+
+    def _answers(self) -> bool:
+        """Whether Prometheus answers now."""
+        return not any(gap.at <= self.now() < gap.at + gap.lasts for gap in self._spec.prometheus.gaps)
+
     async def _play(
-        self, scene: Scene, policy: HealingPolicy, serving: Serving, played: Iterable[Coroutine[Any, Any, None]]
+        self,
+        scene: Scene,
+        policy: HealingPolicy,
+        serving: Serving,
+        telemetry: Telemetry,
+        played: Iterable[Coroutine[Any, Any, None]],
     ) -> list[str]:
         """Warm up, then play until the scenario is over. Returns the workloads that were not whole when it began."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(policy.run())]
-            await asyncio.sleep(self._origin)
+            await self._warm_up(serving, telemetry)
             scene.happenings.all.clear()
             cluster = scene.cluster
             unready = [name for name in cluster.workloads if cluster.ready(name) < cluster.desired(name)]
@@ -177,6 +208,14 @@ class _Play:
             for task in tasks:
                 task.cancel()
         return unready
+
+    async def _warm_up(self, serving: Serving, telemetry: Telemetry) -> None:
+        """What is before the beginning: the cluster starts, and gets requests, which count only in what is scraped."""
+        serving.tick()
+        while self.now() < 0:
+            telemetry.scrape()
+            await asyncio.sleep(min(self._spec.prometheus.scrape, -self.now()))
+        serving.begin()
 
     async def _tick(self, serving: Serving) -> None:
         for edge in edges(self._spec.cluster.workloads, self._lasts):

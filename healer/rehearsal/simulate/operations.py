@@ -7,12 +7,14 @@ from typing import Any
 from healer.lab.apiserver.status import ApiRefusal
 from healer.lab.apiserver.store import StoreEvent
 from healer.lab.apiserver.subresources import evict
-from healer.lab.kinds import NODE
+from healer.lab.kinds import NODE, Kind
 from healer.lab.objects import Object, annotations_of, clone
 from healer.model.annotations import PAUSED
+from healer.rehearsal.simulate.cluster_spec import PlayedWorkload
 from healer.rehearsal.simulate.happenings import OPERATION, Happenings
 from healer.rehearsal.simulate.played import KINDS, PlayedCluster, node_of
 from healer.rehearsal.simulate.scenario import OperationSpec
+from healer.rehearsal.simulate.splitting import ROUTES, route_name, weighed
 
 _RESTARTED = "kubectl.kubernetes.io/restartedAt"
 _AGAIN = 5.0
@@ -33,6 +35,8 @@ class Operations:
         self._clock = clock
         self._kept: dict[str, Object] = {}
         """The specs that a GitOps controller keeps, by workload."""
+        self._routes: dict[str, Object] = {}
+        """What it keeps of the routes, by canary."""
 
     async def run(self) -> None:
         """Do each at its time."""
@@ -59,6 +63,12 @@ class Operations:
 
     async def _scale(self, given: Any) -> None:
         self._write(given.workload, lambda obj: obj["spec"].update(replicas=given.replicas))
+
+    async def _split(self, given: Any) -> None:
+        canary = self._cluster.workloads[given.workload]
+        self._cluster.lab.api.modify(*_route(canary), weighed(canary, given.weight))
+        if given.workload in self._routes:
+            self._routes[given.workload] = _kept(self._cluster.lab.api.get(*_route(canary)))
 
     async def _restart(self, given: Any) -> None:
         def change(obj: Object) -> None:
@@ -98,6 +108,9 @@ class Operations:
 
     async def _gitops(self, given: Any) -> None:
         self._kept[given.workload] = clone(self._cluster.object(given.workload)["spec"])
+        canary = self._cluster.workloads[given.workload]
+        if canary.canary is not None:
+            self._routes[given.workload] = _kept(self._cluster.lab.api.get(*_route(canary)))
 
     def _write(self, workload: str, change: Callable[[Object], None]) -> None:
         """Change a workload; where a GitOps controller keeps it, the change goes through Git."""
@@ -109,6 +122,10 @@ class Operations:
         """Take a change of the store: a GitOps controller notes it."""
         if not self._kept or change.type != "MODIFIED":
             return
+        for name, kept in self._routes.items():
+            kind, *key = _route(self._cluster.workloads[name])
+            if (collection, change.key) == (kind.stored_in, tuple(key)) and _kept(change.now.object) != kept:
+                asyncio.get_running_loop().call_later(_SYNC, self._sync_route, name)
         for name, spec in self._kept.items():
             workload = self._cluster.workloads[name]
             mine = (KINDS[workload.kind].stored_in, (workload.namespace, workload.name))
@@ -120,3 +137,27 @@ class Operations:
         if self._cluster.object(workload)["spec"] != spec:
             self._happenings.add(OPERATION, "GitOps puts the manifest back", workload)
             self._cluster.change(workload, lambda obj: obj.update(spec=clone(spec)))
+
+    def _sync_route(self, canary: str) -> None:
+        kept, route = self._routes[canary], _route(self._cluster.workloads[canary])
+        if _kept(self._cluster.lab.api.get(*route)) == kept:
+            return
+        self._happenings.add(OPERATION, "GitOps puts the route back", canary)
+
+        def change(obj: Object) -> None:
+            obj["spec"] = clone(kept["spec"])
+            obj["metadata"]["annotations"] = clone(kept["annotations"])
+
+        self._cluster.lab.api.modify(*route, change)
+
+
+def _route(canary: PlayedWorkload) -> tuple[Kind, str, str]:
+    """The kind, the namespace and the name of a canary's route."""
+    spec = canary.canary
+    assert spec is not None, "it is a canary"
+    return ROUTES[spec.router], canary.namespace, route_name(spec)
+
+
+def _kept(route: Object) -> Object:
+    """What Git has of a route: an Ingress has its weight in an annotation."""
+    return {"spec": clone(route["spec"]), "annotations": clone(annotations_of(route))}

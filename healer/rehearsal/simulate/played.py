@@ -9,12 +9,15 @@ from healer.lab.kubelet.behaviour import LOADS, STARTS, STOPS
 from healer.lab.lab import Lab
 from healer.lab.objects import Object, annotations_of, is_active, is_ready, labels_of
 from healer.rehearsal.simulate.cluster_spec import ClusterSpec, PlayedWorkload
+from healer.rehearsal.simulate.splitting import definitions, route_of
 
 ZONE = "topology.kubernetes.io/zone"
 GPU = "nvidia.com/gpu"
 WORKLOAD = "lab.healer.dev/workload"
 """The annotation of a pod with the name of its workload in the scenario."""
 KINDS: dict[str, Kind] = {"Deployment": DEPLOYMENT, "StatefulSet": STATEFULSET, "DaemonSet": DAEMONSET}
+_SELECTS = ("app", "version")
+"""The labels by which a workload and its Service select pods."""
 _FOR_EVER = 10**9
 """Seconds between bookmarks: nobody needs one here."""
 
@@ -39,8 +42,11 @@ class PlayedCluster:
             if self.spec.gpus:
                 self.lab.api.modify(NODE, "", f"node-{number}", _equipped(self.spec.gpus), subresource="status")
         await self.lab.__aenter__()
+        await self.lab.apply(definitions(self.spec.workloads))
         for workload in self.spec.workloads:
             await self.lab.apply(manifests(workload))
+            if workload.canary is not None:
+                await self.lab.apply(route_of(workload, self.workloads[workload.canary.of]))
         for quota in self.spec.quotas:
             await self.lab.apply(
                 {
@@ -133,7 +139,7 @@ def node_of(pod: Object) -> str:
 def manifests(workload: PlayedWorkload) -> list[Object]:
     """The workload, its Service, and its budget if it has one."""
     labels = {"app": workload.name} | workload.labels
-    selector = {"app": labels["app"]}
+    selector = {name: labels[name] for name in _SELECTS if name in labels}
     meta = {"name": workload.name, "namespace": workload.namespace, "labels": labels}
     times = {STARTS: workload.starts, LOADS: workload.loads, STOPS: workload.stops}
     container: Object = {

@@ -11,10 +11,12 @@ from healer.lab.apiserver.status import ApiRefusal
 from healer.lab.apiserver.store import StoreEvent
 from healer.lab.kinds import POD
 from healer.lab.objects import Object, annotations_of, is_ready
+from healer.rehearsal.simulate.asking import PlayedRules
 from healer.rehearsal.simulate.cluster_spec import Gap
 from healer.rehearsal.simulate.happenings import Happenings
 from healer.rehearsal.simulate.played import PlayedCluster, workload_of
 from healer.rehearsal.simulate.prometheus import ModelledPrometheus, Posted
+from healer.rehearsal.simulate.promql import PlayedQueries
 from healer.rehearsal.simulate.strikes import Strikes
 from healer.rehearsal.timeline import ACT
 from healer.rules.rulebook import Rulebook
@@ -35,6 +37,8 @@ class Scene:
     prometheus: Callable[[], ModelledPrometheus]
     strikes: Strikes
     gaps: Sequence[Gap]
+    asking: PlayedRules
+    queries: Callable[[], PlayedQueries]
     now: Callable[[], float]
     """Seconds from the beginning of the scenario."""
     asked: Callable[[str, str], None]

@@ -1,11 +1,13 @@
-"""The modelled answers of what healer asks: queries, model servers, the judge of canaries.
+"""What healer asks: queries, model servers, the judge of canaries. Each rule that asks is asked for at its own interval.
 
-A rule that asks is answered at its own interval. It finds what a fault names it for (`shows.probes`), in the pods that are sick
-of the fault, or in their workload. In a gap of Prometheus a query and a canary have no answer, which is unknown and not well.
+A rule on a query or a canary is played by its own probe (`real`), which asks the modelled Prometheus for the series of the
+simulated traffic. The answers for others are modelled: such a rule finds what a fault names it for (`shows.probes`), in the pods
+that are sick of the fault, or in their workload. In a gap of Prometheus neither a query nor a canary has an answer, which is
+unknown and not well.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
@@ -17,6 +19,7 @@ from healer.rehearsal.simulate.strikes import Strike, Strikes
 from healer.rules.probe import BAD_CANARY, QUERY_SIGNAL
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.rules.triggers import CANARY, QUERY
+from healer.sources.base import Probe
 from healer.sources.probes import every_of
 
 _OWN_NAMES = {QUERY.name: QUERY_SIGNAL, CANARY.name: BAD_CANARY}
@@ -26,11 +29,13 @@ _SPREAD = 0.5
 
 
 class ModelledProbes:
-    """Answers the rules that ask. `report` takes what is found; `now` gives seconds from the beginning, `wall` the epoch's."""
+    """Answers the rules that ask. `report` takes what is found; `now` gives seconds from the beginning, `wall` the epoch's.
+    `real` are the probes of those that are played, by the rule's full name."""
 
     def __init__(
         self,
         rulebook: Rulebook,
+        real: Mapping[str, Probe],
         cluster: PlayedCluster,
         strikes: Strikes,
         view: View,
@@ -40,6 +45,7 @@ class ModelledProbes:
         report: Callable[[Sequence[Report]], Awaitable[object]],
     ) -> None:
         self._rules = {rule.name: rule for rule in rulebook.rules if rule.rule.when.trigger.asked}
+        self._real = real
         self._cluster = cluster
         self._strikes = strikes
         self._view = view
@@ -58,14 +64,20 @@ class ModelledProbes:
     async def again(self, rule: str) -> None:
         """Ask for a rule now; nothing for a rule that does not ask."""
         if rule in self._rules:
-            await self._report(self._answer(self._rules[rule]))
+            await self._look(self._rules[rule])
 
     async def _ask_for(self, rule: BoundRule) -> None:
         every = every_of(rule.rule.when)
         await asyncio.sleep(every * _SPREAD)
         while True:
-            await self._report(self._answer(rule))
+            await self._look(rule)
             await asyncio.sleep(every)
+
+    async def _look(self, rule: BoundRule) -> None:
+        probe = self._real.get(rule.name)
+        reports = self._answer(rule) if probe is None else await probe(self._wall())
+        if reports:
+            await self._report(reports)
 
     def _answer(self, rule: BoundRule) -> list[Report]:
         """The signals that began or go on, the ends of the others, and that this is all."""

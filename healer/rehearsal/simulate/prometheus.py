@@ -61,7 +61,7 @@ class ActiveAlert:
 
 class ModelledPrometheus:
     """Evaluates the alerts, and posts them. `clock` gives seconds from the beginning, `start` is the wall time of it; `post` is
-    given each alert as it is posted, `fires` each workload of which an alert begins to fire."""
+    given each alert as it is posted, `fires` each workload of which an alert begins to fire; `scrape` scrapes."""
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class ModelledPrometheus:
         start: float,
         post: Callable[[Posted], Awaitable[None]],
         fires: Callable[[str], None],
+        scrape: Callable[[], None] = lambda: None,
     ) -> None:
         self._spec = spec
         self._cluster = cluster
@@ -84,6 +85,7 @@ class ModelledPrometheus:
         self._start = start
         self._post = post
         self._fires = fires
+        self._scrape = scrape
         self.active: dict[tuple[tuple[str, str], ...], ActiveAlert] = {}
         self._odd = False
 
@@ -101,6 +103,7 @@ class ModelledPrometheus:
         """Look once which alerts are true, and post what is new."""
         now = self._clock()
         if not _within(self._spec.gaps, now):
+            self._scrape()
             for asked in self._asked(now):
                 alert = self.active.get(asked.labels)
                 if alert is None:

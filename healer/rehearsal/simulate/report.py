@@ -31,6 +31,10 @@ def html(simulation: Simulation) -> str:
         f'<p class="quiet">{about(lives[0].lasts)} simulated, seed {simulation.seed}. Faults, traffic and alerts are modelled; '
         "the rules, the engine, the guards and the actions are healer's own.</p>",
         *_verdict(simulation),
+        *(
+            f'<p class="quiet">Rule {escape(rule)} finds nothing here: {escape(why)}.</p>'
+            for rule, why in simulation.not_played.items()
+        ),
         "<h2>Under each policy</h2>",
         _summary(lives),
         "<h2>Requests</h2>",

@@ -3,10 +3,11 @@
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
+from healer.rehearsal.simulate.asking import PlayedRules
 from healer.rehearsal.simulate.judging import Ruling, judge
 from healer.rehearsal.simulate.life import Life, live
 from healer.rehearsal.simulate.probing import not_loaded
@@ -28,6 +29,8 @@ class Simulation:
     ruling: Ruling | None
     not_loaded: Sequence[str] = ()
     """The rules that faults show themselves to and that are not there, or do not ask."""
+    not_played: Mapping[str, str] = field(default_factory=dict)
+    """The rules that ask and find nothing here, because the simulation has no answer to what they ask; and why."""
 
 
 def simulate(
@@ -54,7 +57,8 @@ def simulate(
         for name in policies
     }
     ruling = judge(scenario.spec.expect, lives[HEALER], lives.get(NONE)) if HEALER in lives else None
-    return Simulation(scenario, seed, lives, ruling, not_loaded(scenario, rulebook))
+    asking = PlayedRules(scenario, rulebook)
+    return Simulation(scenario, seed, lives, ruling, not_loaded(scenario, rulebook), asking.unplayed)
 
 
 def plain(simulation: Simulation) -> dict[str, Any]:
@@ -65,6 +69,7 @@ def plain(simulation: Simulation) -> dict[str, Any]:
         "seed": simulation.seed,
         "verdict": None if simulation.ruling is None else asdict(simulation.ruling),
         "rulesNotLoaded": list(simulation.not_loaded),
+        "rulesNotPlayed": dict(simulation.not_played),
         "policies": {name: _life(life) for name, life in simulation.lives.items()},
     }
 

@@ -46,6 +46,8 @@ class SickAnswers(Model):
     """So many of its requests fail."""
     capacity: Percent = 1.0
     """So much of its capacity is left."""
+    slower: Annotated[Number, Field(ge=1, le=1000)] = 1.0
+    """Its requests take so many times as long; they are answered all the same."""
 
 
 class FaultAlert(Model):
@@ -164,7 +166,14 @@ class NewReplicas(Model):
     replicas: Annotated[Whole, Field(ge=0, le=2000)]
 
 
-OPERATIONS = ("rollout", "scale", "drain", "uncordon", "restart", "gitops", "pause", "resume")
+class NewWeight(Model):
+    """Another share of the requests for a canary."""
+
+    workload: Name
+    weight: Part
+
+
+OPERATIONS = ("rollout", "scale", "split", "drain", "uncordon", "restart", "gitops", "pause", "resume")
 
 
 class OperationSpec(Model):
@@ -173,6 +182,8 @@ class OperationSpec(Model):
     at: Moment
     rollout: NewImage | None = None
     scale: NewReplicas | None = None
+    split: NewWeight | None = None
+    """The canary gets another share, in full percent, as by the next step of its rollout."""
     drain: NodeName | None = None
     """Cordon a node and evict its pods, as `kubectl drain`."""
     uncordon: NodeName | None = None
@@ -276,8 +287,11 @@ class ScenarioSpec(Model):
             if each.name in seen:
                 raise fault(f"the fault {each.name!r} is given twice", "rename one", ("faults", index, "name"))
             seen.add(each.name)
+        canaries = {each.name for each in self.cluster.workloads if each.canary is not None}
         for index, operation in enumerate(self.operations):
             named = getattr(operation, operation.what)
+            if operation.split is not None:
+                _known("canary", operation.split.workload, canaries, ("operations", index, "split", "workload"))
             at = ("operations", index, operation.what)
             _known("workload", getattr(named, "workload", None), workloads, (*at, "workload"))
             _known("node", getattr(named, "node", None), nodes - {DRAWN}, (*at, "node"))

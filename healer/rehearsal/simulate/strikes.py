@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from healer.lab.apiserver.store import StoreEvent
 from healer.lab.kinds import POD
 from healer.lab.kubelet.behaviour import ANNOTATION
-from healer.lab.objects import Object, annotations_of, labels_of
+from healer.lab.objects import Object, annotations_of, is_ready, labels_of
 from healer.rehearsal.simulate.happenings import CURED, FAULT, Happenings
 from healer.rehearsal.simulate.played import PlayedCluster, image_of, node_of, workload_of
 from healer.rehearsal.simulate.scenario import DRAWN, FaultSpec, SickAnswers
@@ -58,7 +58,7 @@ class Strike:
 
 class Strikes:
     """All faults of a scenario. `clock` gives seconds from the beginning; `changed` is told of each pod that answers in another
-    way."""
+    way; `served` says whether a workload may get requests."""
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class Strikes:
         happenings: Happenings,
         clock: Callable[[], float],
         changed: Callable[[str], None],
+        served: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._faults = faults
         self._cluster = cluster
@@ -77,6 +78,7 @@ class Strikes:
         self._happenings = happenings
         self._clock = clock
         self._changed = changed
+        self._served = served
         self._sick: dict[str, list[Strike]] = {}
         """The strikes by the uid of the pod that is sick of them."""
         self._returns: asyncio.Queue[FaultSpec] = asyncio.Queue()
@@ -88,10 +90,10 @@ class Strikes:
         found = [strike.spec.shows.answers for strike in self._sick.get(uid, ())]
         if not found:
             return _WELL
-        served, left = 1.0, 1.0
+        served, left, slower = 1.0, 1.0, 1.0
         for each in found:
-            served, left = served * (1 - each.fail), left * each.capacity
-        return SickAnswers(fail=1 - served, capacity=left)
+            served, left, slower = served * (1 - each.fail), left * each.capacity, slower * each.slower
+        return SickAnswers(fail=1 - served, capacity=left, slower=slower)
 
     def sick(self, strike: Strike) -> list[Object]:
         """The pods that are sick of it now."""
@@ -273,7 +275,7 @@ class Strikes:
     # the end
 
     def _look_soon(self) -> None:
-        if not self._looking and any(strike.healed is None for strike in self.all):
+        if not self._looking and any(strike.healed is None or strike.chosen for strike in self.all):
             self._looking = True
             asyncio.get_running_loop().call_soon(self._look)
 
@@ -281,14 +283,17 @@ class Strikes:
         """Which faults are healed: nobody is sick of them, and the workloads that they have hurt are whole again."""
         self._looking = False
         for strike in self.all:
-            if strike.healed is not None or strike.chosen:
+            if strike.chosen and any(map(self._served, self._sick_workloads(strike))):
+                strike.healed = None
                 continue
-            if strike.workloads and not all(self._whole(name) for name in strike.workloads):
+            if strike.healed is not None:
+                continue
+            if strike.workloads and not all(self._whole(name, strike) for name in strike.workloads):
                 continue
             if not strike.workloads and not strike.over:
                 continue
             strike.healed = self._clock()
-            if not strike.over and not strike.moves:
+            if not strike.over and not strike.moves and not strike.chosen:
                 strike.over = True
                 self._happenings.add(CURED, f"{strike.id} is cured", fault=strike.id)
             elif strike.workloads and not strike.over:
@@ -296,8 +301,19 @@ class Strikes:
             if strike.over and strike.spec.returns is not None and strike.spec.at is not None:
                 self._returns.put_nowait(strike.spec)
 
-    def _whole(self, workload: str) -> bool:
-        return self._cluster.ready(workload) >= self._cluster.desired(workload)
+    def _sick_workloads(self, strike: Strike) -> set[str]:
+        """The workloads of the pods that are sick of it."""
+        return {workload_of(pod) for pod in map(self._cluster.pod, strike.chosen) if pod is not None}
+
+    def _whole(self, workload: str, strike: Strike) -> bool:
+        """Whether the workload is as it should be, but for what other faults do to it. One that gets no requests always is."""
+        missing = self._cluster.desired(workload) - self._cluster.ready(workload)
+        if missing <= 0 or not self._served(workload):
+            return True
+        others = [each for each in self.all if each is not strike and not each.over and workload in each.workloads]
+        sick = {uid for each in others for uid in each.chosen}
+        sick_of_others = sum(pod["metadata"]["uid"] in sick and not is_ready(pod) for pod in self._cluster.pods(workload))
+        return (strike.over or not strike.moves) and missing <= sick_of_others
 
 
 def _revision(pod: Object) -> str:
