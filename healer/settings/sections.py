@@ -197,8 +197,8 @@ class RecordSettings(Section):
     """What the daemon saw and did, in files for `healer replay`. Personal data and secrets are left out."""
 
     folder: Path | None = None
-    """The folder for the files; without it, nothing is recorded. Each replica needs a folder of its own. `healer run --record`
-    overrides it."""
+    """The folder for the files; without it, nothing is recorded. It is made where there is none. The replicas of one healer may
+    share it, since only the leader writes. `healer run --record` overrides it."""
     file_size: int = Field(16 * 1024 * 1024, ge=4096)
     """Bytes after which a new file begins. Each begins with the whole state, so that it can be replayed alone."""
     file_age: Seconds = Field(21_600.0, gt=0)

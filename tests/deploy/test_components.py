@@ -33,6 +33,7 @@ NEEDS = {
     "runbooks": ["prometheus-operator"],
     "canary": ["prometheus"],
     "queries": ["prometheus"],
+    "record-claim": ["record"],
 }
 """The components that a component builds on."""
 BRINGS = {"production": {"egress", "nodes"}, "prometheus-operator": {"egress", "nodes", "prometheus-operator"}}
@@ -280,3 +281,38 @@ def test_the_chart_has_rulesets_as_the_component_has_them(tmp_path: Path, monkey
     found = settings(chart, monkeypatch).rulesets
     assert found.enabled
     assert found.grants == {"payments": Grant(mode=Mode.ENFORCE, actions=("evict",))}
+
+
+@pytest.mark.parametrize("claim", ["", "healer-record"])
+def test_the_chart_records_as_the_components_do(claim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Into a volume that goes with the pod, or one that outlives it."""
+    chart = rendered(values("observe", record={"enabled": True, "totalSize": 201326592, "existingClaim": claim}))
+    component = with_components("observe", ["record-claim" if claim else "record"], tmp_path)
+    assert [*all_faults(chart)] == []
+    pods = [one(objects, "Deployment")["spec"]["template"]["spec"] for objects in (chart, component)]
+    for get in (_volume, _mount, lambda pod: pod["securityContext"].get("fsGroup")):
+        assert get(pods[0]) == get(pods[1])
+    found = settings(chart, monkeypatch).record
+    assert (str(found.folder), found.total_size) == (f"{_mount(pods[0])['mountPath']}/record", 201326592)
+    assert ("persistentVolumeClaim" in _volume(pods[0])) is bool(claim)
+    storage = [pods[0]["containers"][0]["resources"][kind]["ephemeral-storage"] for kind in ("requests", "limits")]
+    assert storage == (["64Mi", "256Mi"] if claim else ["320Mi", "512Mi"])
+    if claim:
+        assert one(component, "PersistentVolumeClaim", claim)["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def _volume(pod: Manifest) -> Manifest:
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "record"]
+    return dict(volume)
+
+
+def _mount(pod: Manifest) -> Manifest:
+    (mount,) = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "record"]
+    return dict(mount)
+
+
+def test_a_larger_record_in_the_pod_gets_the_room_for_it() -> None:
+    chart = rendered(values("observe", record={"enabled": True, "totalSize": 1 << 30}))
+    pod = one(chart, "Deployment")["spec"]["template"]["spec"]
+    assert _volume(pod)["emptyDir"] == {"sizeLimit": "1088Mi"}
+    assert pod["containers"][0]["resources"]["limits"]["ephemeral-storage"] == "1344Mi"

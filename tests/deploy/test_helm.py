@@ -82,6 +82,7 @@ EVERYTHING = values(
     roles=CANARY["roles"],
     tracing={"endpoint": "http://otel-collector.monitoring:4318", "headers": True},
     rulesets={"enabled": True, "grants": {"payments": {"mode": "enforce", "actions": ["evict"]}}},
+    record={"enabled": True, "totalSize": 1 << 30},
     runbooks={"baseUrl": "https://git.example.com/ml/healer/docs/"},
     image={"repository": "registry.example.com/ml/healer", "tag": "0.1.0"},
     imagePullSecrets=[{"name": "registry"}],

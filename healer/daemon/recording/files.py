@@ -50,7 +50,7 @@ def prepare(folder: Path) -> None:
     make(folder)
     probe = folder / f".healer-{os.getpid()}"
     os.close(os.open(probe, os.O_WRONLY | os.O_CREAT, 0o600))
-    probe.unlink()
+    probe.unlink(missing_ok=True)  # another replica may have the same number
 
 
 @dataclass(slots=True)

@@ -107,7 +107,8 @@ def in_order(files: Iterable[Path], remark: Callable[[str], None], progress: Cal
                     warned = True
             elif not other and last > 0 and line.at - last > _YEAR:
                 raise RecordError(f"{here}: its time is {moment(line.at)}, {about(line.at - last)} after {where}: it is damaged")
-            last, where = max(last, line.at) if not other else line.at, here
+            if not isinstance(line, EndLine):  # one that stood still writes its end when another leads already
+                last, where = max(last, line.at) if not other else line.at, here
             yield line
 
 

@@ -21,3 +21,19 @@ healer.{{ .Release.Namespace }}.svc
     matchLabels:
       kubernetes.io/metadata.name: {{ .Values.networkPolicy.monitoringNamespace }}
 {{- end }}
+
+{{/* The bytes of the record and so many MiB. */}}
+{{- define "healer.recordSize" -}}
+{{ add (div (index . 0).Values.record.totalSize 1048576) (index . 1) }}Mi
+{{- end }}
+
+{{/* The resources; a record that goes with the pod needs ephemeral storage. */}}
+{{- define "healer.resources" -}}
+{{- $resources := deepCopy .Values.resources }}
+{{- if and .Values.record.enabled (not .Values.record.existingClaim) }}
+{{- $requests := dict "ephemeral-storage" (include "healer.recordSize" (list . 128)) }}
+{{- $limits := dict "ephemeral-storage" (include "healer.recordSize" (list . 320)) }}
+{{- $resources = mustMergeOverwrite $resources (dict "requests" $requests "limits" $limits) }}
+{{- end }}
+{{- toYaml $resources }}
+{{- end }}

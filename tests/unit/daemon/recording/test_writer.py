@@ -216,6 +216,22 @@ def test_all_files_are_bounded_also_while_no_new_one_begins(tmp_path: Path) -> N
     assert len(files_in(tmp_path)) < 7
 
 
+def test_replicas_may_share_a_folder_and_its_bound(tmp_path: Path) -> None:
+    """They lead one after the other, and each deletes what is oldest, whoever wrote it."""
+    for replica in range(3):
+        with writer(tmp_path) as made:
+            for number in range(replica * 3, replica * 3 + 3):
+                made.begin(beginning(number))
+                while made.wants is None:
+                    made.put(noise(number))
+                    while made.waiting:
+                        time.sleep(0)
+    files = files_in(tmp_path)
+    assert sum(file.stat().st_size for file in files) <= 16_384 + 4096
+    heads = [line.number for line in lines(tmp_path) if isinstance(line, HeadLine)]
+    assert heads == [*range(9)][-len(files) :]
+
+
 def test_what_only_has_the_name_of_a_record_stops_nothing(tmp_path: Path) -> None:
     """A folder, links, one into nowhere: none is read, counted or deleted, and old files are."""
     elsewhere = tmp_path / "elsewhere"

@@ -89,6 +89,14 @@ def test_runs_that_follow_each_other_are_one_record_with_a_gap(tmp_path: Path) -
     assert result.remarks == []
 
 
+def test_an_end_that_is_written_late_is_no_overlap(tmp_path: Path) -> None:
+    """A leader stood still; it ends when it finds that another one leads."""
+    write(tmp_path, *ticks(10), EndLine(START + 90))
+    write(tmp_path, *ticks(50), after=30, run="bbbbbbbb")
+    result = played(tmp_path)
+    assert (result.lines, result.remarks) == (7, [])
+
+
 def test_clocks_that_differ_a_little_are_a_remark(tmp_path: Path) -> None:
     write(tmp_path, *ticks(10, 20))
     second = write(tmp_path, *ticks(30), after=17, run="bbbbbbbb")
