@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -22,6 +22,8 @@ REFUSED, NAME_TAKEN, TOO_MANY, DELETED = "Refused", "NameTaken", "TooManyRules",
 has deleted it and it waits for its finalizers."""
 _NAMED = 20
 """RuleSets that are logged by their names when many are judged anew at once."""
+_LONGEST = 50.0
+"""Milliseconds that the conditions of a namespace may take for one signal: all of them may be asked about it in one go."""
 _AT_ONCE = 200
 """RuleSets that are judged before the loop is yielded: some milliseconds."""
 
@@ -90,7 +92,8 @@ class RuleSets:
         self._written = {uid: known for uid, known in self._written.items() if uid in there}
         out = await self._left_out(objects, taken)
         self.more = await self._reader.read([each for each in objects if each.metadata.uid not in out])
-        judged = tuple([each async for found in in_turns(objects, _AT_ONCE) for each in self._judge(found, out)])
+        took: dict[str, float] = {}
+        judged = tuple([each async for found in in_turns(objects, _AT_ONCE) for each in self._judge(found, out, took)])
         self._say({each.object.metadata.uid: each for each in self.judged}, judged)
         self.judged = judged
         self.news.set()
@@ -131,11 +134,18 @@ class RuleSets:
             known = self._written[uid] = generation, _rules_written(found)
         return max(1, known[1], 0 if reading is None else len(reading.rules))
 
-    def _judge(self, found: RuleSet, out: dict[str, JudgedRuleSet]) -> Iterator[JudgedRuleSet]:
-        """What became of it, once it was read."""
+    def _judge(self, found: RuleSet, out: dict[str, JudgedRuleSet], took: dict[str, float]) -> Iterator[JudgedRuleSet]:
+        """What became of it, once it was read. `took`: what the conditions of each namespace may take so far."""
+        namespace, known = found.metadata.namespace, self._reader.reading(found)
         if (left_out := out.get(found.metadata.uid)) is not None:
             yield left_out
-        elif (known := self._reader.reading(found)) is not None:
+        elif known is not None and (with_it := took.get(namespace, 0.0) + _longest(known.rules)) > _LONGEST:
+            message = (
+                f"with it, the conditions (if) of the RuleSets of {namespace} may take more than {_LONGEST:.0f} ms for one signal"
+            )
+            yield _out(found, TOO_MANY, "spec.rules", message, "shorten the patterns of matches(), or delete rules")
+        elif known is not None:
+            took[namespace] = with_it
             reason = REFUSED if known.problems else ""
             yield JudgedRuleSet(found, known.generation, reason, known.problems, known.rules, known.of, known.digest)
 
@@ -155,6 +165,11 @@ class RuleSets:
         if new := sorted(self._reader.hasty - self._hasty):
             self._log.warning("RuleSets change too often: healer reads them later", of=new[:_NAMED], more=len(new[_NAMED:]))
         self._hasty = self._reader.hasty
+
+
+def _longest(rules: Iterable[BoundRule]) -> float:
+    """How many milliseconds their conditions may take for one signal."""
+    return sum(bound.condition.longest for bound in rules if bound.condition is not None)
 
 
 def _rules_written(found: RuleSet) -> int:

@@ -102,7 +102,9 @@ class CelCondition:
     def __init__(self, expression: str, trigger: Trigger[Any]) -> None:
         self.expression = expression
         self.trigger = trigger
-        self._compiled = _compile(expression, trigger)
+        self.longest: float
+        """How many milliseconds it may take for one signal."""
+        self._compiled, self.longest = _compile(expression, trigger)
 
     def holds(self, facts: Mapping[str, object]) -> bool:
         """Whether the expression is true of the facts (see `facts`). Raises ConditionFailed when it cannot be evaluated."""
@@ -123,13 +125,14 @@ def _env(trigger: Trigger[Any]) -> cel.Env:
     return cel.NewEnv(variables={name: kind for name, (kind, _) in variables(trigger).items()})
 
 
-def _compile(expression: str, trigger: Trigger[Any]) -> cel.Expression:
+def _compile(expression: str, trigger: Trigger[Any]) -> tuple[cel.Expression, float]:
+    """The compiled expression, and how many milliseconds it may take."""
     try:
-        condition_bounds.check(expression)
+        condition_bounds.check_length(expression)
+        compiled = _env(trigger).compile(expression)
+        longest = condition_bounds.longest(compiled.serialize())
     except condition_bounds.TooCostly as error:
         raise ConditionError(str(error), error.hint, *_position(expression, error.offset)) from None
-    try:
-        compiled = _env(trigger).compile(expression)
     except RuntimeError as error:  # the only class that the library raises
         raise _explained(str(error), expression, trigger) from None
     kind = compiled.return_type()
@@ -142,7 +145,7 @@ def _compile(expression: str, trigger: Trigger[Any]) -> cel.Expression:
                 f"has({found[1]}) asks nothing: the variable is always declared", hint, *_position(expression, found.start())
             )
     _check_literals(expression, trigger)
-    return compiled
+    return compiled, longest
 
 
 def _evaluate(compiled: cel.Expression, facts: Mapping[str, object]) -> bool:

@@ -1,11 +1,12 @@
-"""Bounds the cost of a condition: how it may be written, and how much of the facts it gets.
+"""Bounds the cost of a condition: how long it may take, and how much of the facts it gets.
 
-CEL bounds the rounds of its macros (10,000), but not the cost of a round: texts that grow in each round, and patterns that are
-compiled in each, took a second of the loop and gigabytes.
+CEL bounds the rounds of its macros (10,000), but not the cost of a round. Patterns, texts that grow in each round and macros in
+macros took seconds, in which nothing else ran, and gigabytes.
 """
 
-import re
 from collections.abc import Mapping
+
+from healer.rules.condition_cost import CompiledCost, ConditionLimits, CostFinding
 
 LONGEST_EXPRESSION = 8_192
 """Characters of an expression."""
@@ -13,13 +14,14 @@ DEEPEST = 2
 """Macros inside each other."""
 MOST_SUMS = 2
 """`+` inside a macro."""
-LONGEST_TEXT = 2_048
+LONGEST_PATTERN = 1_024
+"""Characters of a pattern of matches()."""
+LONGEST_TEXT = 1_024
 """Characters of a text that a condition gets; the rest is cut off."""
-MOST_ENTRIES, MOST_CHARACTERS = 250, 32_768
+MOST_ENTRIES, MOST_CHARACTERS = 128, 16_384
 """Keys of a map, and characters of all of it, that a condition gets; it is not evaluated on a larger map."""
-
-_TOKEN = re.compile(r"\.\s*(?P<macro>all|exists|exists_one|map|filter)\s*\(|(?P<pattern>\.\s*matches\s*\(\s*[^\s\"'])|[()+]")
-_LITERAL = re.compile(r"""[rRbB]{0,2}(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")""")
+LONGEST = 20.0
+"""Milliseconds that a condition may take for one signal, on the largest facts that it can get."""
 
 
 class TooCostly(Exception):
@@ -35,29 +37,44 @@ class TooLarge(Exception):
     """Facts are larger than a condition may get; in words."""
 
 
-def check(expression: str) -> None:
-    """Raises TooCostly for an expression that could block the loop."""
+def check_length(expression: str) -> None:
+    """Raises TooCostly for an expression that is too long to be compiled."""
     if len(expression) > LONGEST_EXPRESSION:
         raise TooCostly(f"the expression has more than {LONGEST_EXPRESSION} characters", "make several rules of it", 0)
-    opened: list[bool] = []  # for each open bracket, whether it is a macro's
-    sums = 0
-    for found in _TOKEN.finditer(_LITERAL.sub(lambda text: '"' + "x" * (len(text[0]) - 2) + '"', expression)):
-        if found["pattern"]:
-            opened.append(False)
-            if any(opened):
-                hint = "write the pattern as a text: .matches('...')"
-                raise TooCostly("the pattern of matches() is made anew in each round of a macro", hint, found.start())
-        elif found[0].endswith("("):
-            opened.append(found["macro"] is not None)
-            if sum(opened) > DEEPEST:
-                hint = "read a label or an annotation by its name: pod.labels.app"
-                raise TooCostly(f"macros are nested deeper than {DEEPEST}: {found['macro']}()", hint, found.start())
-        elif found[0] == ")":
-            opened = opened[:-1]
-        elif any(opened):
-            sums += 1
-            if sums > MOST_SUMS:
-                raise TooCostly(f"more than {MOST_SUMS} sums inside macros", "compare the parts one by one", found.start())
+
+
+def longest(serialized: bytes) -> float:
+    """How many milliseconds a compiled expression may take for one signal. Raises TooCostly where that is too long."""
+    found = list(CompiledCost(serialized, ConditionLimits(MOST_ENTRIES, MOST_CHARACTERS, LONGEST_TEXT)).findings())
+    sums = [each for each in found if each.sum]
+    for each in found:
+        if each.loops > DEEPEST:
+            hint = "read a label or an annotation by its name: pod.labels.app"
+            raise TooCostly(f"macros (all, exists, map ...) are nested deeper than {DEEPEST}", hint, each.offset)
+        if each.name == "matches" and each.pattern is None:
+            hint = "write it as one text: .matches('...'); startsWith(), endsWith() and contains() take any text"
+            raise TooCostly("the pattern of matches() is not known before it is used", hint, each.offset)
+        if each.pattern is not None and len(each.pattern) > LONGEST_PATTERN:
+            hint = "look for a part of it, or make several rules of it"
+            raise TooCostly(f"the pattern of matches() has more than {LONGEST_PATTERN} characters", hint, each.offset)
+    if len(sums) > MOST_SUMS:
+        raise TooCostly(f"more than {MOST_SUMS} sums inside macros", "compare the parts one by one", sums[0].offset)
+    took = sum(each.cost for each in found) / 1000
+    if took > LONGEST:
+        most = max(found, key=lambda each: each.cost)
+        text = f"the condition may take {took:,.0f} ms for one signal, and {LONGEST:.0f} ms is the most"
+        raise TooCostly(text, _cheaper(most), most.offset)
+    return took
+
+
+def _cheaper(most: CostFinding) -> str:
+    """What to do about the part that costs most."""
+    if most.name == "matches":
+        where = "do not use matches() inside a macro, or " if most.loops else ""
+        return f"{where}shorten its pattern: what is repeated ({{100}}), and classes such as \\pL, cost much"
+    if most.loops:
+        return "do less inside the macro, or read a label or an annotation by its name: pod.labels.app"
+    return "make several rules of it"
 
 
 def seen(facts: Mapping[str, object], expression: str) -> dict[str, object]:

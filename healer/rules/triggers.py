@@ -228,7 +228,7 @@ ALERT: Trigger[tuple[str, ...]] = Trigger(
         "alert.name": Variable(cel.Type.STRING, "the alert's name", lambda signal: signal.name),
         "alert.labels": Variable(LABELS, "all its labels", lambda signal: dict(signal.labels)),
         "alert.annotations": Variable(
-            LABELS, "its annotations; of a text, the first 2,048 characters", lambda signal: dict(signal.annotations)
+            LABELS, "its annotations; of a text, the first 1,024 characters", lambda signal: dict(signal.annotations)
         ),
         "alert.xid": Variable(
             cel.Type.INT, "the number of the Xid error of a GPU, from the label or the annotation `xid` or `err_code`", xid_of

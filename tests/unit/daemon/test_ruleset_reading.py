@@ -38,7 +38,11 @@ class Tenants:
 
     def put(self, name: str, generation: int = 1, namespace: str = "pay", rules: int = 1, **more: Any) -> None:
         head = {"name": name, "namespace": namespace, "uid": f"{namespace}-{name}", "generation": generation} | more
-        each = {"when": {"pod": ["CrashLoopBackOff"]}, "heal": [{"page": {}}], "description": more.get("said", "here")}
+        each = {
+            "when": {"pod": ["CrashLoopBackOff"]} | more.get("when", {}),
+            "heal": [{"page": {}}],
+            "description": more.get("said", "here"),
+        }
         spec = {"rules": [{"name": f"r{number}"} | each for number in range(rules)]}
         self.view.put(msgspec.json.decode(json.dumps({"metadata": head, "spec": spec}), type=RuleSet))
 
@@ -137,6 +141,22 @@ async def test_a_namespace_has_so_many_bytes_as_rules_are_granted() -> None:
     assert (len(accepted), len(left)) == (most // LARGEST_SPEC, 8 - most // LARGEST_SPEC)
     assert "400 KiB" in str(left[0].problems[0])
     assert len(tenants.readings) == len(accepted), "what is left out is not even read"
+
+
+async def test_the_conditions_of_a_namespace_may_take_so_long_together() -> None:
+    """All of them are asked about one signal, and healer decides nothing else meanwhile."""
+    tenants = Tenants()
+    slow = {"if": "signal.message.matches('[ab]*a[ab]{40}c')"}
+    for number in range(9):
+        tenants.put(f"slow{number}", when=slow)
+    tenants.put("mine", namespace="web", when=slow)
+    found = await tenants.look()
+    left = [each for each in found.values() if each.reason == TOO_MANY]
+    took = sum(bound.condition.longest for each in found.values() for bound in each.rules if bound.condition is not None)
+    assert 0 < len(left) < 9
+    assert took <= 50.0 + tenants.sets.rules[0].condition.longest  # type: ignore[union-attr] # that of web
+    assert "the conditions (if) of the RuleSets of pay may take more than 50 ms" in str(left[0].problems[0])
+    assert not found["web/mine"].reason
 
 
 async def test_one_that_is_being_deleted_is_not_in_force_whatever_its_finalizers_say() -> None:
