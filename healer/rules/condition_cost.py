@@ -47,7 +47,7 @@ class CostFinding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Pending:
     """An expression that is still to be read: in how many rounds it is evaluated, in how many macros, what their results are
     called, and their variables."""
 
@@ -78,11 +78,11 @@ class CompiledCost:
             if number == _POSITIONS:
                 entry = dict(_fields(_bytes(value)))
                 self._positions[_int(entry.get(1, 0))] = _int(entry.get(2, 0))
-        places = [_Place(_bytes(checked.get(_EXPR, b"")))]
+        places = [_Pending(_bytes(checked.get(_EXPR, b"")))]
         while places:
             yield from self._read(places.pop(), places)
 
-    def _read(self, place: _Place, places: list[_Place]) -> Iterator[CostFinding]:
+    def _read(self, place: _Pending, places: list[_Pending]) -> Iterator[CostFinding]:
         parts = _fields(place.data)
         here = next((_int(value) for number, value in parts if number == _ID), 0)
         offset = self._positions.get(here, 0)
@@ -100,12 +100,12 @@ class CompiledCost:
             elif number == _LOOP:
                 yield self._loop(place, value, offset, places)
 
-    def _inside(self, place: _Place, value: int | bytes, *numbers: int) -> Iterator[_Place]:
+    def _inside(self, place: _Pending, value: int | bytes, *numbers: int) -> Iterator[_Pending]:
         for number, part in _fields(_bytes(value)):
             if number in numbers:
-                yield _Place(_bytes(part), place.rounds, place.loops, place.results, place.variables)
+                yield _Pending(_bytes(part), place.rounds, place.loops, place.results, place.variables)
 
-    def _loop(self, place: _Place, value: int | bytes, offset: int, places: list[_Place]) -> CostFinding:
+    def _loop(self, place: _Pending, value: int | bytes, offset: int, places: list[_Pending]) -> CostFinding:
         """A macro: its body is evaluated once for each entry of a map, or of a list, which is written or made of a map."""
         parts = dict(_fields(_bytes(value)))
         over, result = _bytes(parts.get(2, b"")), _bytes(parts.get(3, b""))
@@ -113,12 +113,12 @@ class CompiledCost:
         rounds = min(_MOST_ROUNDS, place.rounds * (self.limits.entries + len(over) / 6))  # no part has fewer than six bytes
         results, variables = place.results | {result}, place.variables | names
         places.extend(
-            _Place(_bytes(parts[n]), place.rounds, place.loops, results, place.variables) for n in (2, 4, 7) if n in parts
+            _Pending(_bytes(parts[n]), place.rounds, place.loops, results, place.variables) for n in (2, 4, 7) if n in parts
         )
-        places.extend(_Place(_bytes(parts[n]), rounds, place.loops + 1, results, variables) for n in (5, 6) if n in parts)
+        places.extend(_Pending(_bytes(parts[n]), rounds, place.loops + 1, results, variables) for n in (5, 6) if n in parts)
         return CostFinding("macro", _NODE * rounds, offset, place.loops + 1)
 
-    def _call(self, place: _Place, value: int | bytes, offset: int) -> CostFinding:
+    def _call(self, place: _Pending, value: int | bytes, offset: int) -> CostFinding:
         parts = _fields(_bytes(value))
         name = next((_bytes(part).decode() for number, part in parts if number == 2), "")
         arguments = [_bytes(part) for number, part in parts if number in (1, 3)]
@@ -129,7 +129,7 @@ class CompiledCost:
             name, cost * place.rounds, offset, place.loops, name == "_+_" and not made and place.loops > 0, pattern
         )
 
-    def _cost_of(self, place: _Place, name: str, arguments: list[bytes], pattern: str | None) -> float:
+    def _cost_of(self, place: _Pending, name: str, arguments: list[bytes], pattern: str | None) -> float:
         texts = [text for each in arguments if (text := _text(each)) is not None]
         match name:
             case "matches":

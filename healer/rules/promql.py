@@ -5,6 +5,7 @@ modifiers and missing windows that it does not know. They give a remark and neve
 them. An error is what no server reads: a bracket that is not closed, an operator without its right side.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ _LONGEST = 4000
 """Characters of an expression that is parsed: the parser recurses, and thousands of operators overflow its stack."""
 _DEEPEST = 200
 """Brackets inside of each other, for the same reason."""
+_OPERATOR = re.compile(r"\b(?:and|or|unless|atan2)\b|[-+*/%^]|[<>=!]+", re.IGNORECASE)
+_MOST_OPERATORS = 300
+"""Operators and matchers of labels: each makes the tree deeper, and the parser takes half a second for a thousand."""
 _SHOWN = 80
 """Characters of a part of an expression that a message shows."""
 _TRIED = 40
@@ -108,6 +112,8 @@ def _read(text: str, template: bool) -> _ParsedQuery:
         text = _filled(text)
     if (unbalanced := _unbalanced(text)) is not None:
         return _ParsedQuery(None, unbalanced)
+    if (chained := _chained(text)) is not None:
+        return _ParsedQuery(None, chained)
     if len(text) > _LONGEST:
         return _ParsedQuery(None)
     try:
@@ -159,6 +165,15 @@ def _unbalanced(text: str) -> PromqlFault | None:
     if opened:
         sign, at = opened[-1]
         return PromqlFault(f"{sign!r} is not closed", f"write {_CLOSES[sign]!r} where it ends", *_position(text, at))
+    return None
+
+
+def _chained(text: str) -> PromqlFault | None:
+    """Too many operators."""
+    bare = _SIGNIFICANT.sub(lambda found: " " * len(found[0]), text)  # texts, comments and brackets
+    for beyond in itertools.islice(_OPERATOR.finditer(bare), _MOST_OPERATORS, None):
+        hint = "simplify it, or have a recording rule compute a part of it"
+        return PromqlFault(f"more than {_MOST_OPERATORS} operators", hint, *_position(text, beyond.start()))
     return None
 
 

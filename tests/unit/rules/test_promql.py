@@ -253,6 +253,15 @@ def test_the_measures_of_a_canary_are_read_with_their_places_filled() -> None:
     assert "increase_pure" in remark
 
 
+def test_an_expression_has_no_more_operators_than_the_parser_takes_quickly() -> None:
+    found = promql_fault("+".join(["up"] * 301), template=False)
+    assert found is None
+    found = promql_fault("+".join(["up"] * 302), template=False)
+    assert found is not None
+    assert (found.message, found.column) == ("more than 300 operators", 3 * 301)
+    assert without_counterpart("-".join(["up"] * 301)), "as deep as it may be"
+
+
 @pytest.mark.parametrize("text", ["(" * 60_000, "-" * 60_000 + "x", "+".join("x" * 30_000), "[" * 60_000, "x{" * 30_000])
 def test_no_expression_overflows_the_parser(text: str) -> None:
     """A parser in another language ends the process when its stack is full."""
