@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import yaml
 
 from healer.lab.canary import CANARY, ROUTE
 from tests.deploy.rendered import ROOT, overlay
+from tests.support.healer import HEALER
 from tests.support.kustomize import Manifest
 from tests.support.processes import program
 from tests.support.schemas import faults
@@ -201,3 +203,56 @@ def test_what_people_commit_is_still_applied(compared: Callable[[Manifest], Mani
             changed["spec"]["template"]["spec"]["containers"][0]["args"] = ["--committed"]
             assert compared(changed)["spec"] != compared(manifest)["spec"]
         assert compared(changed) != compared(manifest)
+
+
+# -- rules -------------------------------------------------------------------------------------------------------------
+
+EXAMPLES = ROOT / "docs" / "examples"
+DOCKER = """#!/bin/sh
+while [ "$1" != "$HEALER" ]; do shift; done
+shift
+exec {healer} "$@"
+"""
+
+
+def _tested(folder: Path, wrong: str = "") -> Path:
+    """A repository with rules and their tests in rules/, and a docker that runs healer as its image does."""
+    for name in ("crash-loops.rules.yaml", "crash-loops.rules.test.yaml"):
+        text = (EXAMPLES / name).read_text("utf-8")
+        (folder / "rules").mkdir(exist_ok=True)
+        (folder / "rules" / name).write_text(text.replace(wrong, "mode: observe") if wrong else text, "utf-8")
+    (folder / "docker").write_text(DOCKER.format(healer=HEALER), "utf-8")
+    (folder / "docker").chmod(0o755)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", ["", "mode: enforce"])
+def test_the_workflow_of_rules_refuses_a_change_that_breaks_a_test(tmp_path: Path, wrong: str) -> None:
+    workflow = yaml.safe_load((FOLDER / "rules.yml").read_text("utf-8"))
+    assert workflow["permissions"] == {"contents": "read"}
+    (job,) = workflow["jobs"].values()
+    checkout, step = job["steps"]
+    assert checkout["uses"] in (ROOT / ".github/workflows/ci.yml").read_text("utf-8"), (
+        "the commit that this repository itself uses"
+    )
+    environ = {"PATH": f"{_tested(tmp_path, wrong)}:/usr/bin:/bin", "HOME": str(tmp_path), **workflow["env"]}
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == bool(wrong), done.stdout + done.stderr
+    assert "2 rules in 1 file: no problems" in done.stdout
+    assert ("FAILED " in done.stdout) is bool(wrong)
+
+
+@pytest.mark.slow
+def test_the_hooks_check_and_test_what_they_are_run_for(tmp_path: Path) -> None:
+    (repository,) = yaml.safe_load((FOLDER / "pre-commit-config.yaml").read_text("utf-8"))["repos"]
+    _tested(tmp_path)
+    for hook in repository["hooks"]:
+        assert (hook["language"], hook["pass_filenames"]) == ("system", False)
+        assert [name for name in ("rules/a.rules.yaml", "rules/a.test.yaml") if not re.search(hook["files"], name)] == []
+        assert not re.search(hook["files"], "deploy/rules.yaml")
+        program_of_it, *arguments = hook["entry"].split()
+        assert program_of_it == "healer"
+        done = subprocess.run([HEALER, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -43,6 +43,7 @@ class People:
         self._clone = folder / "clone"
         shutil.copytree(ROOT / "deploy", self._clone / "deploy", symlinks=True)
         shutil.copytree(ROOT / "rules", self._clone / "rules")
+        shutil.copytree(ROOT / "docs" / "examples", self._clone / "docs" / "examples")
         programs = folder / "bin"
         programs.mkdir()
         (programs / "kubectl").symlink_to(KUBECTL)

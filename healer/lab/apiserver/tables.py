@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from healer.lab.apiserver.printed import PRINTERS, Printer
 from healer.lab.kinds import Kind
 from healer.lab.objects import Object
 
@@ -18,7 +19,13 @@ _NAME = (
 
 
 def table(kind: Kind, listed: Object) -> Object:
-    """A decoded list as a Table. Columns: the name, then the printer columns of a custom resource, or the age of other kinds."""
+    """A decoded list as a Table.
+
+    Columns: those of the kind's printer; else the name, then the printer columns of a custom resource, or the age of other kinds.
+    """
+    printer = PRINTERS.get(kind.kind) if not kind.custom else None
+    if printer is not None:
+        return _printed(printer, listed)
     columns = kind.columns or (("Age", "date", ".metadata.creationTimestamp", 0),)
     definitions = [{"name": "Name", "type": "string", "format": "name", "description": _NAME, "priority": 0}] + [
         {
@@ -37,6 +44,32 @@ def table(kind: Kind, listed: Object) -> Object:
         }
         for item in listed["items"]
     ]
+    return _table(listed, definitions, rows)
+
+
+def _printed(printer: Printer, listed: Object) -> Object:
+    definitions = [
+        {
+            "name": name,
+            "type": "string",
+            "format": form if form == "name" else "",
+            "description": _NAME if form == "name" else "",
+            "priority": priority,
+        }
+        for name, form, priority in printer.columns
+    ]
+    dates = [form == "date" for _, form, _ in printer.columns]
+    rows = [
+        {
+            "cells": [age(cell) if dated else cell for cell, dated in zip(printer.cells(item), dates, strict=True)],
+            "object": _metadata_of(item),
+        }
+        for item in listed["items"]
+    ]
+    return _table(listed, definitions, rows)
+
+
+def _table(listed: Object, definitions: list[Object], rows: list[Object]) -> Object:
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -58,10 +91,15 @@ def _metadata_of(item: Object) -> Object:
 
 
 def _cell(item: Object, form: str, path: str) -> Any:
-    """The value of a cell. A date becomes its age, in the format of apimachinery's HumanDuration up to days."""
+    """The value of a cell. A date becomes its age."""
     value = _look_up(item, path)
-    if form != "date" or not isinstance(value, str):
-        return value
+    return age(value) if form == "date" and isinstance(value, str) else value
+
+
+def age(value: str | None) -> str:
+    """How long ago a time is, in the format of apimachinery's HumanDuration up to days."""
+    if value is None:
+        return "<unknown>"
     seconds = int((datetime.now(UTC) - datetime.fromisoformat(value)).total_seconds())
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if minutes < 2:
