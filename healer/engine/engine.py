@@ -82,11 +82,14 @@ class Engine:
         return self._parts.validity.unwanted(case, act.target, Turn(view, now), fresh)
 
     def stopped(self, incident: Incident, view: View, now: float) -> Reason | None:
-        """Why healer changes nothing for an incident, nor takes anything back: a pause, or the breaker of the cluster."""
+        """Why healer changes nothing for an incident, nor takes anything back: a pause, or the breaker of the cluster or of
+        a namespace."""
         workload = view.workload(incident.workload.uid)
         veto = pause(view, incident.workload.namespace, [] if workload is None else [workload], now)
         if veto is None and (opened := self._parts.guard_state.cluster_breaker.incident) is not None:
             return Reason("ClusterBreaker", f"healer acts nowhere for now: see {opened.id}")
+        if veto is None and (objection := self._parts.guard_state.tenant_breakers.objection(incident, now)) is not None:
+            return objection[0]
         return None if veto is None else veto.reason
 
     def beside(self, incident: Incident) -> list[Incident]:

@@ -17,6 +17,7 @@ from healer.engine.safety.healthy import Healthy
 from healer.engine.safety.ledger import Ledger
 from healer.engine.safety.node_storms import NodeStorms
 from healer.engine.safety.rule_breakers import RuleBreakers
+from healer.engine.safety.tenant_breakers import TenantBreakers
 from healer.engine.tuning import Tuning
 from healer.engine.turn import Turn
 from healer.model.action import ActionSpec
@@ -58,14 +59,20 @@ class Parts:
             again = case.incident.of_tenant and any(other.counted and other.incident.of_tenant for other in others)
             self.cases.count_opening(case)
             if not again:  # a tenant may have many rules for one workload, and opens no breaker by them
-                self.guard_state.cluster_breaker.count_opening(turn)
+                self._count_for_breakers(case.incident, turn)
+
+    def _count_for_breakers(self, incident: Incident, turn: Turn) -> None:
+        state, namespace = self.guard_state, incident.workload.namespace if incident.of_tenant else ""
+        if not namespace or state.tenant_breakers.count_opening(namespace, turn.now):
+            state.cluster_breaker.count_opening(turn, namespace)
 
 
 def assemble(rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuning, guards: Guards) -> Parts:
     """New ones, that know of nothing yet."""
     number = itertools.count(1).__next__
     ledger = Ledger()
-    state = GuardState(tuning, ledger, NodeStorms(), RuleBreakers(), ClusterBreaker(tuning, number))
+    tenants = TenantBreakers(tuning.limits)
+    state = GuardState(tuning, ledger, NodeStorms(), RuleBreakers(), ClusterBreaker(tuning, number), tenants)
     matcher = Matcher(rulebook, ledger.took_down, lambda rule: ever_changes(rule, actions), tuning.alert_freshness)
     cases = Cases()
     validity = Validity(matcher, ledger.took_down, tuning.alert_freshness)

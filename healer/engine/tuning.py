@@ -41,7 +41,8 @@ class LimitSettings(Section):
     node_storm_pods: int = Field(5, ge=2)
     """So many sick pods on one node, and half of those on it, are one incident of the node; no pod of it is taken."""
     breaker_incidents: int = Field(20, ge=1)
-    """More incidents than that opened within breaker_window stop all actions."""
+    """More incidents than that opened within breaker_window stop all actions. More than half of it, by the RuleSets of one
+    namespace, stop these RuleSets."""
     breaker_window: Seconds = Field(300.0, gt=0)
     """Seconds."""
     breaker_quiet: Seconds = Field(600.0, gt=0)

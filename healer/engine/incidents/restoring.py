@@ -47,7 +47,7 @@ class Restoring:
         self._state.rule_breakers.learn(counted.values())
         resumed_at = max((i.ended_at for i in known if i.rule == BREAKER and i.ended_at is not None), default=0.0)
         opened_at = openings(i for i in known if self._parts.counts(i, turn.view) and (i.rule == NODE_STORM or i.id in counted))
-        self._state.cluster_breaker.learn(opened_at, resumed_at)
+        self._state.cluster_breaker.learn(self._state.tenant_breakers.learn(opened_at), resumed_at)
         yield []
         for incident in known:
             if incident.id in counted:

@@ -53,17 +53,19 @@ def counts_for(incident: Incident, rules: Mapping[str, BoundRule], view: View) -
     return rule is not None and rule.scope.covers(workload.namespace) and view.workload(workload.uid) is not None
 
 
-def openings(incidents: Iterable[Incident]) -> Iterator[float]:
-    """When incidents opened, for the cluster's breaker: one a rule and workload, the latest, of which something was decided.
+def openings(incidents: Iterable[Incident]) -> Iterator[tuple[float, str]]:
+    """When incidents opened, for the breakers: one a rule and workload, the latest, of which something was decided.
 
-    That many objects say the same is no sign of an outage.
+    That many objects say the same is no sign of an outage. All rules of a namespace's own RuleSets count as one rule, and come
+    with that namespace; others with "".
     """
-    latest: dict[tuple[str, str], float] = {}
+    latest: dict[tuple[str, str, str], float] = {}
     for incident in incidents:
         if incident.history:
-            key = incident.rule, incident.workload.uid
+            tenant = incident.workload.namespace if incident.of_tenant else ""
+            key = "" if tenant else incident.rule, incident.workload.uid, tenant
             latest[key] = max(incident.opened_at, latest.get(key, 0.0))
-    yield from latest.values()
+    yield from ((at, tenant) for (_, _, tenant), at in latest.items())
 
 
 # odd in itself

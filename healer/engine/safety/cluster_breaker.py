@@ -27,6 +27,7 @@ class ClusterBreaker:
         self._number = number
         self._openings: deque[float] = deque(maxlen=tuning.limits.breaker_incidents + 1)
         self._incident: Incident | None = None
+        self._prolonged: set[str] = set()  # the namespaces whose own rules have kept it open for longer
 
     @property
     def incident(self) -> Incident | None:
@@ -44,8 +45,16 @@ class ClusterBreaker:
         """How many incidents opened after `since`, of those that count."""
         return sum(at > since for at in self._openings)
 
-    def count_opening(self, turn: Turn) -> None:
-        """An incident has opened: open the breaker when that was one too many."""
+    def count_opening(self, turn: Turn, namespace: str = "") -> None:
+        """An incident has opened: open the breaker when that was one too many.
+
+        `namespace` is that of its RuleSet, if its rule is of one in the cluster: such incidents keep an open breaker open for longer
+        once, or one namespace could do so for ever.
+        """
+        if namespace and self._incident is not None:
+            if namespace in self._prolonged:
+                return
+            self._prolonged.add(namespace)
         self._openings.append(turn.now)
         full = len(self._openings) == self._openings.maxlen
         if self._incident is None and full and self._openings[0] > turn.now - self._tuning.limits.breaker_window:
@@ -58,6 +67,7 @@ class ClusterBreaker:
         if incident is None:
             return False
         self._openings.clear()
+        self._prolonged.clear()
         close_wide(incident, reason, turn)
         return True
 

@@ -22,6 +22,7 @@ class LimitKind(StrEnum):
     CLUSTER_BUDGET = "cluster budget"
     COOLDOWN = "cooldown"
     RULE_BREAKER = "rule breaker"
+    NAMESPACE_BREAKER = "namespace breaker"
     CLUSTER_BREAKER = "cluster breaker"
 
 
@@ -72,6 +73,10 @@ def _of_cluster(state: GuardState, now: float) -> Iterator[LimitGauge]:
 
 def _of_namespaces(state: GuardState, now: float) -> Iterator[LimitGauge]:
     limits = state.tuning.limits
+    breakers = sorted(state.tenant_breakers.rows(now), key=lambda row: row[1])[-MOST_GAUGES:]
+    for namespace, used, until in breakers:
+        most, stops = state.tenant_breakers.most, until is not None
+        yield LimitGauge(LimitKind.NAMESPACE_BREAKER, used, most, stops, namespace=namespace, until=until)
     for namespace, spent in state.ledger.namespaces(now - limits.budget_per, MOST_GAUGES):
         yield _budget(LimitKind.NAMESPACE_BUDGET, spent, limits.budget_namespace, limits.budget_per, namespace=namespace)
 

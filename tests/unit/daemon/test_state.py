@@ -89,7 +89,7 @@ async def test_limits_and_what_rules_did_are_counted() -> None:
     d.world.replace("serving-2")
     d.wait(60)
     state = await report(d, book).whole()
-    assert {limit.kind for limit in state.limits} == set(LimitKind) - {LimitKind.RULE_BREAKER}
+    assert {limit.kind for limit in state.limits} == set(LimitKind) - {LimitKind.RULE_BREAKER, LimitKind.NAMESPACE_BREAKER}
     (did,) = state.activity
     assert (did.rule, did.state, did.incidents, did.actions, did.dry) == ("test/crash-loop", State.HEALED, 1, 1, False)
 

@@ -8,6 +8,7 @@ from healer.engine.safety.ledger import Ledger
 from healer.engine.safety.node_storms import NodeStorms
 from healer.engine.safety.rule_breakers import RuleBreakers
 from healer.engine.safety.storms import Storm
+from healer.engine.safety.tenant_breakers import TenantBreakers
 from healer.engine.tuning import Tuning
 from healer.model.action import ActionSpec
 from healer.model.incident import Incident, Reason
@@ -42,6 +43,7 @@ class GuardState:
     node_storms: NodeStorms
     rule_breakers: RuleBreakers
     cluster_breaker: ClusterBreaker
+    tenant_breakers: TenantBreakers
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from healer.engine.safety.guards.stops import (
     no_storm,
     not_paused,
     rule_breaker,
+    tenant_breaker,
 )
 from healer.engine.safety.guards.target import can_act_on, covered, not_denied
 
@@ -28,6 +29,7 @@ GUARDS = Guards(
         placed_elsewhere,
         not_denied,
         cluster_breaker,
+        tenant_breaker,
         rule_breaker,
         approved,
         one_ladder,

@@ -92,6 +92,12 @@ def cluster_breaker(q: Question) -> Veto | None:
     return Veto(Reason("ClusterBreaker", f"healer acts nowhere for now: see {opened.id}"), unlimited=True)
 
 
+def tenant_breaker(q: Question) -> Veto | None:
+    """Nothing by the RuleSets of a namespace after too many of their incidents opened at once."""
+    objection = q.state.tenant_breakers.objection(q.incident, q.now)
+    return None if objection is None else Veto(objection[0], until=objection[1], unlimited=True)
+
+
 def rule_breaker(q: Question) -> Veto | None:
     """Nothing by a rule that has failed too often in a row, but one try after a while."""
     objection = q.state.rule_breakers.objection(q.incident, q.limits.breaker, q.now)
