@@ -48,8 +48,8 @@ class ClusterBreaker:
     def count_opening(self, turn: Turn, namespace: str = "") -> None:
         """An incident has opened: open the breaker when that was one too many.
 
-        `namespace` is that of its RuleSet, if its rule is of one in the cluster: such incidents keep an open breaker open for longer
-        once, or one namespace could do so for ever.
+        `namespace` is that of its RuleSet, if its rule is of one in the cluster: such incidents keep an open breaker open
+        for longer once, or one namespace could do so for ever.
         """
         if namespace and self._incident is not None:
             if namespace in self._prolonged:

@@ -51,11 +51,11 @@ def many(*rulesets: str, workloads: int = 3 * MOST) -> Drill:
     return d
 
 
-def fire(d: Drill, name: str, numbers: Iterable[int], apart: float = 1.0, **more: bool) -> None:
+def fire(d: Drill, name: str, numbers: Iterable[int], apart: float = 1.0) -> None:
     """An alert for a pod of each of the workloads, some seconds apart."""
     for number in numbers:
         pod = f"w{number}-1" if d.world.view.pod(f"w{number}-pod-1") else ""
-        d.alert(Target("Pod", NAMESPACE, pod, f"w{number}-pod-1"), name=name, **more)
+        d.alert(Target("Pod", NAMESPACE, pod, f"w{number}-pod-1"), name=name)
         d.wait(apart)
 
 
