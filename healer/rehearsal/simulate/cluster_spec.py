@@ -76,6 +76,14 @@ class AutoscaleSpec(Model):
     target: Part
     """The load of a pod as a share of its capacity."""
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise fault(f"min is {self.min}, and max only {self.max}", "raise max", ("max",))
+        if self.target == 0:
+            raise fault("with a target of 0% no number of pods is enough", "write 70%", ("target",))
+        return self
+
 
 class PlayedCanary(Model):
     """The split between a workload and its canary, by a route in the cluster."""
@@ -148,10 +156,11 @@ class ClusterSpec(Model):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        names = [(each.namespace, each.name) for each in self.workloads]
+        names = [each.name for each in self.workloads]
         for index, name in enumerate(names):
             if name in names[:index]:
-                raise fault(f"the workload {name[1]!r} is given twice", "rename one", ("workloads", index, "name"))
+                hint = "rename one, in another namespace too: faults and operations name workloads"
+                raise fault(f"the workload {name!r} is given twice", hint, ("workloads", index, "name"))
         for index, each in enumerate(self.workloads):
             if each.canary is not None:
                 self._split(each, each.canary, ("workloads", index))

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from healer.actions.base import Clients, specs
 from healer.actions.registry import ACTIONS
+from healer.actions.silence import SilenceAlerts
+from healer.actions.undo_silence import marked
 from healer.cluster.api import Api
 from healer.cluster.watch import Reflector, WatchSettings
 from healer.daemon.audit import Standing
@@ -26,6 +28,8 @@ from healer.journal.memory import MemoryJournal
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act, Decision, Verb
 from healer.model.incident import Incident, State
+from healer.model.silence import AUTHOR
+from healer.model.temporary import any_standing
 from healer.model.view import View
 from healer.rehearsal.simulate.alertmanager import ModelledAlertmanager
 from healer.rehearsal.simulate.policies import Scene
@@ -37,6 +41,8 @@ from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import CANARY
 from healer.settings import Settings
 from healer.sinks.base import HistoryProgress
+from healer.sources.alertmanager.api import MadeSilence
+from healer.sources.alertmanager.silences import AlertmanagerSilences
 from healer.sources.alertmanager.standing import StandingAlerts
 from healer.sources.alertmanager.webhook import SOURCE
 from healer.sources.base import Judgement, Probe, WatchContext, WebhookContext, watched_resources
@@ -93,6 +99,7 @@ class Healer:
         """Until cancelled."""
         scene = self._scene
         api = Api(Wire(scene.cluster.lab.protocol), clock=scene.clock)
+        silences = AlertmanagerSilences(self._alertmanager(), TargetLabels.of(scene.settings.alerts), scene.clock)
         executor = Executor(
             api=api,
             view=self._view,
@@ -107,9 +114,10 @@ class Healer:
             timeout=scene.settings.engine.action_timeout,
             limits=scene.settings.limits,
             ended=self._ended,
+            silences=silences,
         )
         taking_back = TakingBack(
-            clients=Clients(api),
+            clients=Clients(api, silences),
             view=self._view,
             actions=ACTIONS,
             journal=self._journal,
@@ -188,7 +196,7 @@ class Healer:
         """What asks Alertmanager whether alerts still fire: a cluster that healer runs in names its Alertmanager."""
         alerts = self._scene.settings.alerts
         return StandingAlerts(
-            ModelledAlertmanager(self._scene.prometheus()),
+            self._alertmanager(),
             view=self._view,
             labels=TargetLabels.of(alerts),
             replicas=alerts.replica_labels,
@@ -198,7 +206,17 @@ class Healer:
             clock=self._scene.clock.wall,
             every=alerts.freshness / _ASKS_PER_REPORT,
             absent=alerts.absent,
+            own=self._own_silence,
         )
+
+    def _alertmanager(self) -> ModelledAlertmanager:
+        prometheus = self._scene.prometheus()
+        return ModelledAlertmanager(prometheus.firing, self._scene.silences, prometheus.stamp, prometheus.seconds)
+
+    def _own_silence(self, silence: MadeSilence) -> bool:
+        """As the daemon's: whether it is of an incident for which the journal has it standing."""
+        kept = self._journal.recall(marked(silence.comment)).get(SilenceAlerts.spec.name, {})
+        return silence.created_by == AUTHOR and any_standing({SilenceAlerts.spec.name: kept})
 
     async def _ask_again(self, act: Act) -> Outcome | None:
         if self._probes is not None:

@@ -17,9 +17,10 @@ _GRACE = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """The verdict: `healed`, `held`, `harmed`, `unhealed` (something is still broken) or `acted` (where nothing was to be done).
+    """The verdict: `healed`, `held`, `harmed`, `unhealed` (something is still broken), `acted` (where nothing was to be done), or
+    `missed` (something else is not as the scenario expects).
 
-    `met`: it is what the scenario expects, and so is everything else; `faults` says what is not, a sentence each.
+    `met`: it is what the scenario expects; `faults` says what is not, a sentence each.
     """
 
     verdict: str
@@ -39,32 +40,34 @@ def judge(expect: Expectation, healed: Life, without: Life | None) -> Ruling:
         verdict = "acted" if acted else "held"
     else:
         verdict = "unhealed" if unhealed else "healed"
+    if verdict == expect.verdict and failings:
+        verdict = "missed"
     if verdict == "acted":
         failings.append(f"healer changed something that it should have left alone: {'; '.join(acted[:3])}")
     if verdict == "unhealed":
         failings.append(f"not healed: {', '.join(unhealed[:10])}")
     faults = (*harms, *failings)
-    return Ruling(verdict, verdict == expect.verdict and not faults, faults)
+    return Ruling(verdict, verdict == expect.verdict, faults)
 
 
 def _harms(expect: Expectation, healed: Life, without: Life | None) -> Iterator[str]:
     for deed in expect.must_not:
         times = len(done(healed, deed))
         if times > deed.more_than:
-            yield f"it must not {_said(deed)}, and did {times} times" + (f": {deed.why}" if deed.why else "")
+            yield f"it must not {_said(deed)}, and did {_often(times)}" + (f": {deed.why}" if deed.why else "")
     if without is not None:
         more, allowed = healed.failed - without.failed, max(1.0, HARM * without.requests)
         if more > allowed:
-            yield f"{more:.0f} more requests failed than without healer"
+            yield f"{more:,.0f} more requests failed than without healer"
 
 
 def _failings(expect: Expectation, healed: Life) -> Iterator[str]:
     for deed in expect.should:
         times = len(done(healed, deed))
         if times < deed.at_least:
-            yield f"it should {_said(deed)} at least {deed.at_least} times, and did {times}"
+            yield f"it should {_said(deed)} at least {_often(deed.at_least)}, and did {_often(times)}"
         elif deed.at_most is not None and times > deed.at_most:
-            yield f"it should {_said(deed)} at most {deed.at_most} times, and did {times}"
+            yield f"it should {_said(deed)} at most {_often(deed.at_most)}, and did {_often(times)}"
     if expect.availability is not None and healed.availability < expect.availability:
         yield f"availability is {healed.availability:.4%}, below {expect.availability:.4%}"
     if expect.heals_within is not None:
@@ -92,6 +95,11 @@ def _is(action: TimelineLine, deed: Deed) -> bool:
     named = _changes(action.code) if deed.action == ANY else action.code == deed.action
     there = deed.workload is None or action.workload == deed.workload
     return named and there and deed.after <= action.at and (deed.before is None or action.at <= deed.before)
+
+
+def _often(times: int) -> str:
+    """So many times, after "did" and "at least"."""
+    return {0: "not", 1: "once", 2: "twice"}.get(times, f"{times:,} times")
 
 
 def _said(deed: Deed) -> str:

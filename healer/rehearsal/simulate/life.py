@@ -9,6 +9,7 @@ from typing import Any
 
 from healer.lab.objects import CHANCE, CLOCK
 from healer.model.incident import Incident
+from healer.rehearsal.simulate.alertmanager import PlayedSilences
 from healer.rehearsal.simulate.asking import PlayedRules
 from healer.rehearsal.simulate.autoscaling import ModelledAutoscalers
 from healer.rehearsal.simulate.happenings import Happenings
@@ -139,7 +140,8 @@ class _Play:
             )
             serving = Serving(self._spec.cluster.workloads, self._spec.starts, self.now, strikes.answers)
             serving.splits.read(cluster.lab.store.get)
-            operations = Operations(self._spec.operations, cluster, happenings, self.now)
+            silences = PlayedSilences(self.now)
+            operations = Operations(self._spec.operations, cluster, happenings, self.now, silences)
             cluster.lab.store.listeners.extend([serving.observe, strikes.observe, operations.observe])
             asking = PlayedRules(self._scenario, self._rulebook)
             telemetry = self._telemetry(cluster, serving, asking)
@@ -151,6 +153,7 @@ class _Play:
                 rulebook=self._rulebook,
                 settings=self._settings,
                 prometheus=lambda: prometheus,
+                silences=silences,
                 strikes=strikes,
                 gaps=self._spec.prometheus.gaps,
                 asking=asking,
@@ -170,6 +173,7 @@ class _Play:
                 policy.alerted,
                 lambda workload: strikes.mended(workload, "an alert told of it"),
                 telemetry.scrape,
+                silences,
             )
             scalers = ModelledAutoscalers(cluster, serving, self.now)
             played = [self._tick(serving), strikes.run(), operations.run(), prometheus.run(), scalers.run()]

@@ -10,11 +10,14 @@ from healer.lab.apiserver.subresources import evict
 from healer.lab.kinds import NODE, Kind
 from healer.lab.objects import Object, annotations_of, clone
 from healer.model.annotations import PAUSED
+from healer.model.duration import about
+from healer.rehearsal.simulate.alertmanager import PlayedSilences
 from healer.rehearsal.simulate.cluster_spec import PlayedWorkload
 from healer.rehearsal.simulate.happenings import OPERATION, Happenings
 from healer.rehearsal.simulate.played import KINDS, PlayedCluster, node_of
 from healer.rehearsal.simulate.scenario import OperationSpec
 from healer.rehearsal.simulate.splitting import ROUTES, route_name, weighed
+from healer.sources.alertmanager.api import MadeSilence
 
 _RESTARTED = "kubectl.kubernetes.io/restartedAt"
 _AGAIN = 5.0
@@ -27,12 +30,18 @@ class Operations:
     """Carries out the operations. `clock` gives seconds from the beginning."""
 
     def __init__(
-        self, operations: tuple[OperationSpec, ...], cluster: PlayedCluster, happenings: Happenings, clock: Callable[[], float]
+        self,
+        operations: tuple[OperationSpec, ...],
+        cluster: PlayedCluster,
+        happenings: Happenings,
+        clock: Callable[[], float],
+        silences: PlayedSilences,
     ) -> None:
         self._operations = operations
         self._cluster = cluster
         self._happenings = happenings
         self._clock = clock
+        self._silences = silences
         self._kept: dict[str, Object] = {}
         """The specs that a GitOps controller keeps, by workload."""
         self._routes: dict[str, Object] = {}
@@ -48,7 +57,7 @@ class Operations:
         await asyncio.sleep(operation.at - self._clock())
         given = getattr(operation, operation.what)
         workload = getattr(given, "workload", "")
-        said = " ".join(f"{value}" for value in given.model_dump().values())
+        said = _said(given)
         self._happenings.add(OPERATION, f"{operation.what} {said}", workload)
         try:
             await getattr(self, f"_{operation.what}")(given)
@@ -88,6 +97,9 @@ class Operations:
             obj["metadata"]["annotations"] = {key: value for key, value in annotations_of(obj).items() if key != PAUSED}
 
         self._cluster.change(given.workload, change)
+
+    async def _silence(self, given: Any) -> None:
+        self._silences.make(given.matchers, self._clock() + given.lasts, MadeSilence("a human", given.comment))
 
     async def _uncordon(self, given: Any) -> None:
         self._cluster.lab.api.modify(NODE, "", given.node, lambda node: node["spec"].pop("unschedulable", None))
@@ -149,6 +161,17 @@ class Operations:
             obj["metadata"]["annotations"] = clone(kept["annotations"])
 
         self._cluster.lab.api.modify(*route, change)
+
+
+def _said(given: Any) -> str:
+    """The parameters of an operation for people: its workload or node first."""
+    values = given.model_dump()
+    if "weight" in values:
+        values["weight"] = f"{values['weight']:.0%}"
+    if "matchers" in values:
+        values["matchers"] = ", ".join(f"{name}={value}" for name, value in values["matchers"].items())
+        values["lasts"] = f"for {about(values['lasts'])}"
+    return " ".join(f"{value}" for value in values.values() if value != "")
 
 
 def _route(canary: PlayedWorkload) -> tuple[Kind, str, str]:

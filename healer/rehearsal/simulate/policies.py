@@ -11,6 +11,7 @@ from healer.lab.apiserver.status import ApiRefusal
 from healer.lab.apiserver.store import StoreEvent
 from healer.lab.kinds import POD
 from healer.lab.objects import Object, annotations_of, is_ready
+from healer.rehearsal.simulate.alertmanager import PlayedSilences
 from healer.rehearsal.simulate.asking import PlayedRules
 from healer.rehearsal.simulate.cluster_spec import Gap
 from healer.rehearsal.simulate.happenings import Happenings
@@ -35,6 +36,7 @@ class Scene:
     rulebook: Rulebook
     settings: Settings
     prometheus: Callable[[], ModelledPrometheus]
+    silences: PlayedSilences
     strikes: Strikes
     gaps: Sequence[Gap]
     asking: PlayedRules

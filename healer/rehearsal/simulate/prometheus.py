@@ -2,8 +2,8 @@
 
 The alerts are those of the faults, those that a workload declares, and two of every kube-prometheus (`KubePodCrashLooping`,
 `KubePodNotReady`, each for 15 minutes). They are evaluated at each scrape, with their `for`. Alertmanager posts each alert after
-`group_wait`, again at each repeat, and once when it is resolved. In a gap nothing is evaluated, and what was firing is resolved
-when Alertmanager has heard nothing of it for five minutes.
+`group_wait`, again at each repeat, and once when it is resolved. Of a silenced alert it posts nothing, not even its end. In a
+gap nothing is evaluated, and what was firing is resolved when Alertmanager has heard nothing of it for five minutes.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from hashlib import blake2s
 from typing import Any
 
 from healer.lab.objects import Object, is_ready
+from healer.rehearsal.simulate.alertmanager import PlayedSilences
 from healer.rehearsal.simulate.cluster_spec import AlertSpec, Gap, PlayedWorkload, PrometheusSpec
 from healer.rehearsal.simulate.happenings import ALERT, RESOLVED, Happenings
 from healer.rehearsal.simulate.played import PlayedCluster, node_of, workload_of
@@ -74,7 +75,8 @@ class ModelledPrometheus:
         start: float,
         post: Callable[[Posted], Awaitable[None]],
         fires: Callable[[str], None],
-        scrape: Callable[[], None] = lambda: None,
+        scrape: Callable[[], None],
+        silences: PlayedSilences,
     ) -> None:
         self._spec = spec
         self._cluster = cluster
@@ -86,6 +88,7 @@ class ModelledPrometheus:
         self._post = post
         self._fires = fires
         self._scrape = scrape
+        self._silences = silences
         self.active: dict[tuple[tuple[str, str], ...], ActiveAlert] = {}
         self._odd = False
 
@@ -96,8 +99,8 @@ class ModelledPrometheus:
             await self.evaluate()
 
     def firing(self) -> list[ActiveAlert]:
-        """The alerts that Alertmanager has as firing."""
-        return [each for each in self.active.values() if each.told is not None]
+        """The alerts that Alertmanager has as firing, silenced ones too."""
+        return [each for each in self.active.values() if each.fired is not None]
 
     async def evaluate(self) -> None:
         """Look once which alerts are true, and post what is new."""
@@ -119,12 +122,14 @@ class ModelledPrometheus:
         self._odd = not self._odd
         for labels, alert in list(self.active.items()):
             over = alert.seen < now if not gap else alert.seen + _RESOLVE_TIMEOUT <= now
+            if self._silences.of(alert.labels):
+                alert.told = None  # nobody hears of it, not even that it is resolved
             if over:
                 del self.active[labels]
                 if alert.told is not None:
                     self._happenings.add(RESOLVED, _said(alert), alert.workload)
                     await self._send(alert, now, resolved=True)
-            elif alert.fired is not None:
+            elif alert.fired is not None and not self._silences.of(alert.labels):
                 await self._tell(alert, now)
 
     async def _tell(self, alert: ActiveAlert, now: float) -> None:
@@ -154,6 +159,10 @@ class ModelledPrometheus:
             "fingerprint": alert.fingerprint,
         }
         await self._post(entry)
+
+    def seconds(self, stamp: str) -> float:
+        """The seconds from the beginning of a time in RFC 3339."""
+        return datetime.fromisoformat(stamp).timestamp() - self._start
 
     def stamp(self, at: float) -> str:
         """A time of the scenario in RFC 3339."""

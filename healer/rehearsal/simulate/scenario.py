@@ -5,14 +5,14 @@ scenario are durations from its beginning.
 """
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeGuard
 
 from pydantic import Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from healer.actions.registry import ACTIONS
 from healer.lab.kubelet.behaviour import BEHAVIOURS
-from healer.model.duration import Duration
+from healer.model.duration import Duration, about
 from healer.rehearsal.simulate.cluster_spec import ClusterSpec, Moment, Part, Percent, PrometheusSpec
 from healer.rules.form import LabelKey, LabelValue, Model, Name, Number, Text, Whole, fault, one_of
 from healer.rules.portion import Portion
@@ -173,7 +173,15 @@ class NewWeight(Model):
     weight: Part
 
 
-OPERATIONS = ("rollout", "scale", "split", "drain", "uncordon", "restart", "gitops", "pause", "resume")
+class NewSilence(Model):
+    """A silence in Alertmanager, of the alerts that have all of these labels."""
+
+    matchers: Annotated[dict[LabelKey, LabelValue], Field(min_length=1)]
+    lasts: Annotated[Duration, Field(gt=0, alias="for")]
+    comment: str = ""
+
+
+OPERATIONS = ("rollout", "scale", "split", "drain", "uncordon", "restart", "gitops", "pause", "resume", "silence")
 
 
 class OperationSpec(Model):
@@ -194,6 +202,8 @@ class OperationSpec(Model):
     pause: OfWorkload | None = None
     """Annotate the workload so that healer leaves it alone."""
     resume: OfWorkload | None = None
+    silence: NewSilence | None = None
+    """Silence alerts in Alertmanager."""
 
     @property
     def what(self) -> str:
@@ -277,6 +287,7 @@ class ScenarioSpec(Model):
     @model_validator(mode="after")
     def _refers(self) -> Self:
         """Every workload, node and zone that is named is there, and each fault has a name of its own."""
+        self._in_time()
         workloads = {each.name for each in self.cluster.workloads}
         nodes = {f"node-{number}" for number in range(self.cluster.nodes)} | {DRAWN}
         seen: set[str] = set()
@@ -287,9 +298,17 @@ class ScenarioSpec(Model):
             if each.name in seen:
                 raise fault(f"the fault {each.name!r} is given twice", "rename one", ("faults", index, "name"))
             seen.add(each.name)
+            self._strikes(each, ("faults", index, "target"))
+        kinds = {each.name: each.kind for each in self.cluster.workloads}
         canaries = {each.name for each in self.cluster.workloads if each.canary is not None}
         for index, operation in enumerate(self.operations):
             named = getattr(operation, operation.what)
+            if operation.scale is not None and kinds.get(operation.scale.workload) == "DaemonSet":
+                raise fault(
+                    "a DaemonSet has as many pods as there are nodes",
+                    "scale another workload",
+                    ("operations", index, "scale", "workload"),
+                )
             if operation.split is not None:
                 _known("canary", operation.split.workload, canaries, ("operations", index, "split", "workload"))
             at = ("operations", index, operation.what)
@@ -297,8 +316,48 @@ class ScenarioSpec(Model):
             _known("node", getattr(named, "node", None), nodes - {DRAWN}, (*at, "node"))
         for part in ("should", "must_not"):
             for index, deed in enumerate(getattr(self.expect, part)):
+                _possible(deed, self.lasts, ("expect", to_camel(part), index))
                 _known("workload", deed.workload, workloads, ("expect", to_camel(part), index, "workload"))
         return self
+
+    def _in_time(self) -> None:
+        """Everything begins before the end."""
+        for part in ("faults", "operations"):
+            for index, each in enumerate(getattr(self, part)):
+                if each.at is not None and each.at >= self.lasts:
+                    what = "a fault strikes" if part == "faults" else "an operation begins"
+                    hint = f"the scenario lasts {about(self.lasts)}: set an earlier time, or a longer `lasts`"
+                    raise fault(f"{what} after {about(each.at)}, and then the scenario is over", hint, (part, index, "at"))
+
+    def _strikes(self, spec: FaultSpec, at: tuple[str | int, ...]) -> None:
+        """Whether there can be a pod that the fault strikes."""
+        named = [each for each in self.cluster.workloads if spec.target.workload in (None, each.name)]
+        if spec.target.image is not None:
+            images = {each.image for each in named} | {each.rollout.image for each in self.operations if each.rollout is not None}
+            _known("image", spec.target.image, images, (*at, "image"))
+        most = sum(each.replicas if each.kind != "DaemonSet" else self.cluster.nodes for each in named)
+        scaled = any(each.autoscale is not None for each in named) or any(each.scale is not None for each in self.operations)
+        if isinstance(spec.target.pods, int) and spec.target.pods > most and not scaled:
+            hint = f"strike at most {most}, or leave pods out for all of them"
+            raise fault(f"there are never {spec.target.pods} pods to strike", hint, (*at, "pods"))
+        zone = self.cluster.zones[int(spec.target.node[5:]) % len(self.cluster.zones)] if _is_numbered(spec.target.node) else None
+        if zone is not None and spec.target.zone not in (None, zone):
+            raise fault(f"{spec.target.node} is in {zone}", f"write zone: {zone}, or leave one of the two out", (*at, "zone"))
+
+
+def _is_numbered(node: str | None) -> TypeGuard[str]:
+    """Whether it names a node, and is not drawn."""
+    return node is not None and node != DRAWN
+
+
+def _possible(deed: Deed, lasts: float, at: tuple[str | int, ...]) -> None:
+    """Whether a deed can be done so often in its time."""
+    if deed.before is not None and deed.before <= deed.after:
+        raise fault("before is not later than after", "nothing can be done in that time", (*at, "before"))
+    if deed.after >= lasts:
+        raise fault(f"after {about(deed.after)} the scenario is over", f"it lasts {about(lasts)}", (*at, "after"))
+    if isinstance(deed, Should) and deed.at_most is not None and deed.at_most < deed.at_least:
+        raise fault(f"it cannot be done {deed.at_least} times and at most {deed.at_most}", "raise atMost", (*at, "atMost"))
 
 
 def _known(what: str, name: str | None, known: Collection[str], at: tuple[str | int, ...]) -> None:

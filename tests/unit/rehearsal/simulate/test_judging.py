@@ -30,23 +30,23 @@ def expectation(**written: Any) -> Expectation:
         ({"verdict": "healed", "should": [{"action": "evict", "workload": "llm"}]}, "healed", True, ""),
         (
             {"verdict": "healed", "should": [{"action": "rollback"}]},
-            "healed",
+            "missed",
             False,
-            "should rollback at least 1 times, and did 0",
+            "should rollback at least once, and did not",
         ),
         ({"verdict": "healed", "should": [{"action": "evict", "before": "11m"}]}, "healed", True, ""),
-        ({"verdict": "healed", "should": [{"action": "evict", "before": "10m"}]}, "healed", False, "before 10 m"),
+        ({"verdict": "healed", "should": [{"action": "evict", "before": "10m"}]}, "missed", False, "before 10 m"),
         ({"verdict": "held"}, "acted", False, "should have left alone"),
         ({"verdict": "held", "should": [{"action": "evict"}]}, "held", True, ""),
         (
             {"mustNot": [{"action": "*", "why": "it is a control"}]},
             "harmed",
             False,
-            "did 1 times: it is a control",
+            "did once: it is a control",
         ),
         ({"mustNot": [{"action": "evict", "moreThan": 1}]}, "healed", True, ""),
-        ({"availability": "99.99%"}, "healed", False, "availability is"),
-        ({"healsWithin": "1m"}, "healed", False, "hang-1 took 1 m 30 s to heal"),
+        ({"availability": "99.99%"}, "missed", False, "availability is"),
+        ({"healsWithin": "1m"}, "missed", False, "hang-1 took 1 m 30 s to heal"),
     ],
 )
 def test_a_life_is_judged(lives: tuple[Life, Life], expected: dict[str, Any], verdict: str, met: bool, said: str) -> None:
@@ -61,9 +61,28 @@ def test_more_failures_than_without_healer_are_harm(lives: tuple[Life, Life]) ->
     healed, without = lives
     ruling = judge(expectation(), without, healed)
     assert ruling.verdict == "harmed"
-    assert ruling.faults[0] == "14550 more requests failed than without healer"
+    assert ruling.faults[0] == "14,550 more requests failed than without healer"
 
 
 def test_what_is_still_broken_is_not_healed(lives: tuple[Life, Life]) -> None:
     ruling = judge(expectation(), lives[1], None)
     assert (ruling.verdict, ruling.faults) == ("unhealed", ("not healed: hang-1",))
+
+
+def test_a_fault_whose_time_is_past_is_healed_although_another_one_sits_on_the_workload() -> None:
+    """The first hangs one pod for five minutes, and the second another one for ever: the first is healed at 900 s."""
+    brief = HANG | {"name": "brief", "lasts": "5m"}
+    stays = HANG | {"name": "stays", "at": "11m", "sits": "workload", "target": {"workload": "llm", "pods": 1}}
+    life = play(scenario(faults=[brief, stays], workload={"replicas": 4}), "none", seed=2)
+    assert {strike.spec.name: strike.healed for strike in life.strikes} == {"brief": 900, "stays": None}
+    assert judge(expectation(), life, None).faults == ("not healed: stays-1",)
+
+
+def test_a_fault_is_not_healed_while_the_pods_that_it_cost_are_not_back() -> None:
+    """The pod that is deleted for the first fault is back after 30 s, whatever the second one does."""
+    brief = HANG | {"name": "brief"}
+    stays = HANG | {"name": "stays", "at": "9m", "sits": "workload", "target": {"workload": "llm", "pods": 1}}
+    life = play(scenario(faults=[brief, stays], workload={"replicas": 4}), "restart-at-once", seed=1)
+    healed = {strike.spec.name: strike.healed for strike in life.strikes}
+    assert healed["stays"] is None
+    assert 630 <= (healed["brief"] or 0) < 640
