@@ -6,6 +6,7 @@ follows. All other objects are what somebody puts in: a recorder, a test. Whoeve
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -29,10 +30,11 @@ from healer.model.kube import (
 )
 from healer.model.target import Target
 from healer.model.view import View, target_of
-from healer.model.workload import WorkloadObject
+from healer.model.workload import Workload, WorkloadObject
 from healer.rehearsal.kinds import KEPT_KINDS, PodCounts, with_status
 from healer.rehearsal.statuses import moment, status_of
 from healer.workloads.registry import WORKLOADS
+from healer.workloads.statefulset import StatefulSet, StatefulSetSpec, StatefulSetStatus
 
 START = 1_800_000_000.0
 """When a world begins unless told otherwise, in seconds since the epoch."""
@@ -55,6 +57,8 @@ class Kept:
     """The uids of those of an earlier revision."""
     revision: str = ""
     born: int = 0
+    size: int = 1
+    """The pods of a replica."""
     controlled: bool = True
     """Whether a controller writes its status."""
 
@@ -91,6 +95,9 @@ class World:
         if obj.metadata.uid in self.kept:
             self.kept[obj.metadata.uid].controlled = False
         self._tell([ObjectChange(type(obj), "drop", obj, obj), *told])
+        workers = self.view.find_by_name(StatefulSet.__name__, obj.metadata.namespace, obj.metadata.name)
+        if isinstance(obj, Pod) and isinstance(workers, Workload) and workers.metadata.uid == f"{obj.metadata.uid}/pods":
+            self.view.drop(StatefulSet, workers.metadata.uid)  # a leader's, which goes with it
 
     def annotate(self, obj: KubeObject, **annotations: str) -> None:
         """It has these annotations, by the names of the fields of its metadata."""
@@ -110,21 +117,31 @@ class World:
         nodes: Iterable[str] = ("node-1",),
         revision: str = "",
         uid: str = "",
+        size: int = 1,
     ) -> Kept:
-        """A workload of that many ready pods, NAME-1, NAME-2 and so on, with these labels (app: NAME). Raises KeyError for a
-        kind that worlds do not have."""
+        """A workload of that many ready pods, NAME-1, NAME-2 and so on, with these labels (app: NAME); of a kind whose replicas
+        are groups, of that many groups of `size` pods. Raises KeyError for a kind that worlds do not have."""
         struct = WORKLOADS[kind].struct
         space, labels = namespace or self.namespace, {"app": name} if labels is None else labels
         if self.view.namespace(space) is None:
             self.put(Namespace(Meta(space, f"ns-{space}")))
         meta = Meta(name, uid or f"{space}/{name}", space, generation=1, labels=dict(labels))
-        obj = KEPT_KINDS[struct].new(meta, replicas)
-        kept = Kept(obj, OwnerReference(kind, name, meta.uid, controller=True), labels, tuple(nodes))
+        obj = KEPT_KINDS[struct].new(meta, replicas, size)
+        kept = Kept(obj, OwnerReference(kind, name, meta.uid, controller=True), labels, tuple(nodes), size=size)
         self.keep(kept)
+        if KEPT_KINDS[struct].grouped:
+            kept.maker = self._own(kept, name, kept.maker, replicas)
         self.roll_out(kept, revision)
         for _ in range(replicas):
-            self.add_pod(kept)
+            self.add_unit(kept)
         return kept
+
+    def _own(self, kept: Kept, name: str, owner: OwnerReference, replicas: int) -> OwnerReference:
+        """A StatefulSet between a workload and its pods: that of the leaders of its groups, or of the workers of a leader."""
+        space, uid = kept.obj.metadata.namespace, f"{owner.uid}/pods"
+        self._keeper[uid] = kept
+        self.put(StatefulSet(Meta(name, uid, space, owner_references=(owner,)), StatefulSetSpec(replicas), StatefulSetStatus()))
+        return OwnerReference(StatefulSet.__name__, name, uid, controller=True)
 
     def keep(self, kept: Kept) -> None:
         """A workload is served from now on. Its status follows its pods; one without a controller is not even seen."""
@@ -184,21 +201,50 @@ class World:
         controller = pod.metadata.controller
         return None if controller is None else self._keeper.get(controller.uid)
 
-    def add_pod(self, kept: Kept, name: str = "", *, ready: bool = True, node: str = "", status: PodStatus | None = None) -> str:
+    def add_unit(self, kept: Kept, name: str = "", *, status: PodStatus | None = None) -> list[str]:
+        """A further replica of a workload: a pod, or a leader with its workers. Returns their names, the leader first."""
+        names = [self.add_pod(kept, name, status=status)]
+        if kept.size > 1:
+            leader = self.pod(names[0]).metadata
+            owner = OwnerReference(Pod.__name__, leader.name, leader.uid, controller=True)
+            workers = self._own(kept, leader.name, owner, kept.size - 1)
+            for number in range(1, kept.size):
+                names.append(self.add_pod(kept, f"{leader.name}-{number}", status=status, owner=workers))
+        return names
+
+    def add_pod(
+        self,
+        kept: Kept,
+        name: str = "",
+        *,
+        ready: bool = True,
+        node: str = "",
+        status: PodStatus | None = None,
+        owner: OwnerReference | None = None,
+    ) -> str:
         """A further pod of a workload, which runs and is ready or not, or has that status; returns its name."""
         self._born += 1
         kept.born += 1
+        label = KEPT_KINDS[type(kept.obj)].revision_label
         meta = Meta(
-            name or f"{kept.obj.metadata.name}-{kept.born - KEPT_KINDS[type(kept.obj)].ordinal}",
+            name or self._next_name(kept),
             f"pod-{self._born}",
             kept.obj.metadata.namespace,
             creation_timestamp=moment(self.now),
-            labels=dict(kept.labels),
-            owner_references=(kept.maker,),
+            labels=dict(kept.labels) | ({label: kept.revision} if label and kept.revision else {}),
+            owner_references=(owner or kept.maker,),
         )
         place = node or kept.nodes[(kept.born - 1) % len(kept.nodes)]
         self.put(Pod(meta, PodSpec(place), status or status_of(self.now, ready=ready)))
         return self._named(meta)
+
+    def _next_name(self, kept: Kept) -> str:
+        """The name of the next pod that a controller makes: that of the first index that is free, or a new one."""
+        stem = kept.obj.metadata.name
+        if not KEPT_KINDS[type(kept.obj)].ordinal:
+            return f"{stem}-{kept.born}"
+        taken = {pod.metadata.name for pod in kept.pods.values()}
+        return next(name for name in (f"{stem}-{index}" for index in count()) if name not in taken)
 
     def show(self, name: str, status: PodStatus) -> None:
         """A pod has this status."""
@@ -287,11 +333,25 @@ class World:
 
     def _counted(self, kept: Kept, obj: WorkloadObject, status: Mapping[str, Any] | None = None) -> WorkloadObject:
         """The object with the status that its controller writes."""
-        pods = [pod for pod in kept.pods.values() if not pod.terminating and not pod.finished]
-        updated = sum(pod.metadata.uid not in kept.outdated for pod in pods)
-        counts = PodCounts(obj.workload().desired, len(pods), updated, sum(pod.ready for pod in pods), kept.revision)
-        fields = KEPT_KINDS[type(obj)].status(counts)
-        return with_status(obj, {"observed_generation": obj.metadata.generation, **fields, **(status or {})})
+        kind, desired = KEPT_KINDS[type(obj)], obj.workload().desired
+        there = [pod for pod in kept.pods.values() if not pod.finished]
+        if kind.grouped:
+            there = [pod for pod in there if pod.metadata.controller == kept.maker]
+            ready = sum(unit.ready for unit in self.view.units_of(obj.workload().target))
+        else:
+            ready = sum(pod.ready for pod in there)
+        living = [pod for pod in there if not pod.terminating]
+        counts = PodCounts(
+            workload=obj.metadata.name,
+            desired=desired,
+            existing=len(living),
+            updated=sum(pod.metadata.uid not in kept.outdated for pod in living),
+            ready=ready,
+            outdated=sum(pod.metadata.uid in kept.outdated for pod in there),
+            revision=kept.revision,
+            generation=obj.metadata.generation,
+        )
+        return with_status(obj, {**kind.status(counts), **(status or {})})
 
     def _tell(self, changes: Iterable[ObjectChange]) -> None:
         for change in changes:

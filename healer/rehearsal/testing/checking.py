@@ -3,13 +3,11 @@
 from collections.abc import Hashable, Iterator, Sequence
 
 from healer.model.duration import say
-from healer.rehearsal.kinds import KEPT_KINDS
 from healer.rehearsal.testing.schema import CaseCluster, RuleCase, RuleTest
 from healer.rehearsal.testing.stage import MAX_PODS, CaseError, rule_named
 from healer.rules.positions import Path
 from healer.rules.rulebook import Rulebook
 from healer.rules.vocabulary import Vocabulary
-from healer.workloads.registry import WORKLOADS
 
 MAX_EVENTS = 10_000
 """What may happen in one test, each time and each pod counted."""
@@ -33,11 +31,6 @@ def faults(whole: RuleTest, rules: Rulebook, known: Vocabulary) -> Iterator[Faul
 
 
 def _of_cluster(cluster: CaseCluster, place: Path) -> Iterator[Fault]:
-    kept = [kind for kind, each in WORKLOADS.items() if each.struct in KEPT_KINDS]
-    for index, workload in enumerate(cluster.workloads):
-        if workload.kind not in kept:
-            path = (*place, "workloads", index, "kind")
-            yield path, f"a test has no workloads of the kind {workload.kind}", f"one of {', '.join(kept)}"
     served = [f"{each.namespace or cluster.namespace}/{each.name}" for each in cluster.workloads]
     for index in _again(served):
         hint = "events name a workload by its name alone, of whichever kind it is: rename one"
@@ -46,10 +39,25 @@ def _of_cluster(cluster: CaseCluster, place: Path) -> Iterator[Fault]:
         names = [each.name for each in entries]
         for index in _again(names):
             yield (*place, key, index, "name"), f"two {key} are named {names[index]}", "delete one, or rename it"
-    pods = sum(each.replicas for each in cluster.workloads)
+    yield from _autoscalers(cluster, place)
+    pods = sum(each.replicas * each.pods for each in cluster.workloads)
     if pods > MAX_PODS:
         hint = f"take fewer replicas, or write tests of their own: {MAX_PODS} pods a test"
         yield (*place, "workloads"), f"its workloads have {pods} pods, more than the {MAX_PODS} that a test can have", hint
+
+
+def _autoscalers(cluster: CaseCluster, place: Path) -> Iterator[Fault]:
+    known = {f"{each.namespace or cluster.namespace}/{each.name}": each for each in cluster.served}
+    names = [f"{each.namespace or cluster.namespace}/{each.workload}" for each in cluster.autoscalers]
+    for index in _again(names):
+        yield (*place, "autoscalers", index, "workload"), f"two autoscalers scale {names[index]}", "delete one"
+    for index, (name, scaler) in enumerate(zip(names, cluster.autoscalers, strict=True)):
+        path = (*place, "autoscalers", index)
+        if name not in known:
+            yield (*path, "workload"), f"there is no workload {name!r}", f"there are {', '.join(known)}"
+        elif known[name].replicas > scaler.max:
+            message = f"{name} has {known[name].replicas} replicas, more than that"
+            yield (*path, "max"), message, "let it begin with fewer replicas, or raise max"
 
 
 def _again(values: Sequence[Hashable]) -> list[int]:

@@ -107,7 +107,8 @@ def _rolled(stage: CaseStage, act: Act, after: After) -> None:
     """All pods are replaced one after the other. What was wrong with the workload itself ends with that."""
     kept = stage.world.kept.get(act.target.uid)
     if kept is not None:
-        stage.roll(kept, next_revision(kept), after.takes, sick=not after.helps)
+        stage.world.roll_out(kept, next_revision(kept))
+        stage.roll(kept, after.takes, sick=not after.helps)
         _relieved(stage, act, after)
 
 
@@ -118,7 +119,7 @@ def _scaled(stage: CaseStage, act: Act, after: After) -> None:
         return
     spec = kept.obj.spec  # type: ignore[attr-defined]  # of the kinds that can be scaled
     more = min(part_of(params.by, spec.replicas), max(0, params.max - spec.replicas))
-    stage.grow(kept, spec.replicas + more, after.takes)
+    stage.scale(kept, spec.replicas + more, after.takes)
     _relieved(stage, act, after)
 
 

@@ -15,6 +15,7 @@ from healer.model.effects import Act, Decided, Effect, Input, Record
 from healer.model.node import Node, WatchedNodeMeta, WatchedNodeSpec
 from healer.rehearsal.driver import Driver
 from healer.rehearsal.testing.comparing import HOLDS, FirstDifference, Outcomes
+from healer.rehearsal.testing.events.cluster import autoscale
 from healer.rehearsal.testing.loading import LoadedTest
 from healer.rehearsal.testing.reactions import Reactions
 from healer.rehearsal.testing.schema import CaseCluster, TimedEvent
@@ -169,8 +170,9 @@ def _world(cluster: CaseCluster) -> tuple[World, Mapping[str, int]]:
     world = World(cluster.namespace)
     for node in cluster.nodes:
         world.put(Node(WatchedNodeMeta(node.name, f"node/{node.name}"), WatchedNodeSpec(node.cordoned)))
+    scaled = {(each.namespace or cluster.namespace, each.workload): each.max for each in cluster.autoscalers}
     for each in cluster.served:
-        world.serve(
+        kept = world.serve(
             each.name,
             each.replicas,
             kind=each.kind,
@@ -178,7 +180,10 @@ def _world(cluster: CaseCluster) -> tuple[World, Mapping[str, int]]:
             labels=each.labels,
             nodes=each.nodes,
             revision=each.revision,
+            size=each.pods,
         )
+        if (most := scaled.get((kept.obj.metadata.namespace, each.name))) is not None:
+            autoscale(world, kept, most)
     floors: dict[str, int] = {}
     for budget in cluster.budgets:
         floors[world.budget(budget.name, budget.labels)] = budget.min_available

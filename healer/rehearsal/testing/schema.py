@@ -13,7 +13,7 @@ from healer.model.duration import Duration
 from healer.model.effects import Verb
 from healer.model.incident import State
 from healer.rehearsal.testing.events.base import Played
-from healer.rehearsal.testing.events.cluster import KubeEvent, NodeEvent, PodEvent, RolloutEvent, WorkloadEvent
+from healer.rehearsal.testing.events.cluster import KubeEvent, NodeEvent, PodEvent, RolloutEvent, ScaleEvent, WorkloadEvent
 from healer.rehearsal.testing.events.people import ApproveEvent, PauseEvent, ResumeEvent
 from healer.rehearsal.testing.events.told import AlertEvent, CanaryEvent, ModelEvent, QueryEvent
 from healer.rules.form import LabelKey, LabelValue, Listed, Model, Name, Text, Whole, fault
@@ -21,25 +21,41 @@ from healer.rules.schema import Mode
 from healer.rules.vocabulary import Address, WorkloadKindName
 
 KIND = "RuleTest"
+GROUPED = "LeaderWorkerSet"
+"""The kind whose replicas are groups."""
 
 
 class CaseWorkload(Model):
-    """A workload whose pods are ready at the start. They are named NAME-1, NAME-2 ...; those of a StatefulSet from NAME-0 on."""
+    """A workload whose pods are ready at the start. They are named NAME-1, NAME-2 ...; those of a StatefulSet from NAME-0 on. The
+    groups of a LeaderWorkerSet are NAME-0 with its workers NAME-0-1, NAME-0-2 ..., NAME-1 and so on."""
 
     name: Name
     """Its name."""
     kind: WorkloadKindName = "Deployment"
-    """Its kind: Deployment, StatefulSet or DaemonSet."""
+    """Its kind: Deployment, StatefulSet, DaemonSet, Rollout (of Argo), CloneSet (of OpenKruise) or LeaderWorkerSet."""
     namespace: Name | None = None
     """Its namespace, if it is not that of the cluster. Its pods are then named NAMESPACE/NAME."""
     replicas: Annotated[Whole, Field(ge=0, le=1000)] = 3
-    """The replicas that it wants."""
+    """The replicas that it wants; of a LeaderWorkerSet groups."""
+    size: Annotated[Whole, Field(ge=1, le=100)] | None = None
+    """The pods of a group of a LeaderWorkerSet, its leader among them; by default 2."""
     labels: Mapping[LabelKey, LabelValue] | None = None
     """Its labels and those of its pods; by default `app: NAME`."""
     revision: Text = "1"
     """Its revision."""
     nodes: Annotated[tuple[Name, ...], Field(min_length=1)] = ("node-1", "node-2", "node-3")
     """Where its pods are, in turn."""
+
+    @model_validator(mode="after")
+    def _of_groups(self) -> Self:
+        if self.size is not None and self.kind != GROUPED:
+            raise fault(f"a {self.kind} has no groups", f"size is for a {GROUPED}", ("size",))
+        return self
+
+    @property
+    def pods(self) -> int:
+        """The pods of a replica."""
+        return (self.size or 2) if self.kind == GROUPED else 1
 
 
 class CaseNode(Model):
@@ -62,6 +78,17 @@ class CaseBudget(Model):
     """It refuses an eviction that would leave fewer ready pods."""
 
 
+class CaseAutoscaler(Model):
+    """A HorizontalPodAutoscaler. `scale` says what it does."""
+
+    workload: Name
+    """The workload that it scales."""
+    namespace: Name | None = None
+    """Its namespace, if it is not that of the cluster."""
+    max: Annotated[Whole, Field(ge=1, le=1000)]
+    """The replicas that it gives the workload at most."""
+
+
 class CaseCluster(Model):
     """The cluster at the start."""
 
@@ -73,6 +100,8 @@ class CaseCluster(Model):
     """Its nodes."""
     budgets: tuple[CaseBudget, ...] = ()
     """Its PodDisruptionBudgets."""
+    autoscalers: tuple[CaseAutoscaler, ...] = ()
+    """Its HorizontalPodAutoscalers."""
 
     @property
     def served(self) -> tuple[CaseWorkload, ...]:
@@ -120,7 +149,9 @@ class TimedEvent(Model):
     canary: CanaryEvent | None = None
     """A canary is judged."""
     rollout: RolloutEvent | None = None
-    """A rollout begins."""
+    """A rollout begins, or goes on."""
+    scale: ScaleEvent | None = None
+    """A workload is scaled."""
     approve: ApproveEvent | None = None
     """A human approves what waits."""
     pause: PauseEvent | None = None

@@ -11,6 +11,7 @@ import msgspec
 from healer.model.kube import Pod
 from healer.model.signal import Answered, Report, Signal, Unanswered
 from healer.model.target import Target
+from healer.model.view import target_of
 from healer.rehearsal.driver import Driver
 from healer.rehearsal.kinds import KEPT_KINDS
 from healer.rehearsal.statuses import starting
@@ -136,32 +137,38 @@ class CaseStage:
     # what Kubernetes does
 
     def replace(self, name: str, takes: float, *, sick: bool) -> None:
-        """A pod is deleted, and its controller makes another, which is ready after so many seconds, or has the same ailments."""
-        target = self.target(name)
-        kept = self.world.keeper(self.world.pod(name))
-        self.world.terminate(name)
-        ailments = dict(self._ailments.get(target.uid, {}))
+        """A pod is deleted, and its controller makes another, which is ready after so many seconds, or has the same ailments. A
+        group goes with each of its pods, and a new one comes, also with the ailments of each. Raises CaseError."""
+        self.target(name)
+        pod = self.world.pod(name)
+        kept = self.world.keeper(pod)
+        going = self.world.view.unit_of(pod).replaced_with(pod.metadata.uid)
+        targets = [target_of(each) for each in going]
+        for target in targets:
+            self.world.terminate(f"{target.namespace}/{target.name}")
+        ailments = [dict(self._ailments.get(target.uid, {})) for target in targets]
         named: list[str] = []
 
         def come() -> None:
             if kept is not None and kept.controlled:
-                name = target.name if ordinal else ""
-                named.append(self.world.add_pod(kept, name, status=starting(self.driver.now)))
+                named.extend(self.world.add_unit(kept, targets[0].name if ordinal else "", status=starting(self.driver.now)))
 
         def go() -> None:
             with self.driver.at_once():
-                if self.world.view.pod(target.uid) is not None:
-                    self.world.drop(self.world.pod(name))
+                for target in targets:
+                    if (left := self.world.view.pod(target.uid)) is not None:
+                        self.world.drop(left)
                 if ordinal:
                     come()
-                self.recover(target)
+                for target in targets:
+                    self.recover(target)
             self.flush()
 
         def be_ready() -> None:
             with self.driver.at_once():
-                for new in named:
+                for number, new in enumerate(named):
                     self.world.mend(new)
-                    for ailment in ailments.values() if sick else ():
+                    for ailment in ailments[number].values() if sick else ():
                         ailment.begin(new)
             self.flush()
 
@@ -171,32 +178,66 @@ class CaseStage:
         self.driver.plan(min(_GRACE, takes / 2), go)
         self.driver.plan(takes, be_ready)
 
-    def grow(self, kept: Kept, replicas: int, takes: float) -> None:
-        """A workload is scaled up to so many replicas; the new pods are ready after so many seconds. Raises CaseError."""
-        spec = kept.obj.spec  # type: ignore[attr-defined]  # of the kinds that can be scaled
+    def scale(self, kept: Kept, replicas: int, takes: float) -> None:
+        """A workload is scaled to so many replicas: new ones are ready after so many seconds, those that are too many go, the
+        youngest first, and those before them that are not ready. Raises CaseError."""
+        name, spec = kept.obj.metadata.name, kept.obj.spec  # type: ignore[attr-defined]  # each kind has a struct of its own
+        if not hasattr(spec, "replicas"):
+            raise CaseError(f"{name} is a {type(kept.obj).__name__}, which is not scaled", "its pods are as many as its nodes")
         pods, more = self.world.view.count(Pod), replicas - spec.replicas
-        if pods + more > MAX_PODS:
-            name = kept.obj.metadata.name
+        if pods + more * kept.size > MAX_PODS:
             message = f"{name} is scaled to {replicas} replicas: the cluster of a test has at most {MAX_PODS} pods"
             raise CaseError(message, f"there are {pods} pods: begin with fewer, or lower the rule's `max`")
         self.world.put(msgspec.structs.replace(kept.obj, spec=msgspec.structs.replace(spec, replicas=replicas)))
         self.world.write_status(kept)
-        for new in [self.world.add_pod(kept, status=starting(self.driver.now)) for _ in range(more)]:
-            self.driver.plan(takes, partial(self.world.mend, new))
+        for _ in range(more):
+            for new in self.world.add_unit(kept, status=starting(self.driver.now)):
+                self.driver.plan(takes, partial(self._be_ready, new))
+        if more < 0:
+            for unit in self._units(kept)[more:]:
+                for pod in unit:
+                    self._end(pod)
 
-    def roll(self, kept: Kept, revision: str, takes: float, *, sick: bool = False) -> None:
-        """A rollout to another revision, which replaces the pods one after the other and takes so many seconds in all."""
-        self.world.roll_out(kept, revision)
-        pods = [pod.metadata for pod in kept.pods.values() if not pod.terminating and not pod.finished]
-        each = takes / max(len(pods), 1)
-        for number, meta in enumerate(pods):
+    def _be_ready(self, name: str) -> None:
+        with suppress(KeyError):  # it has gone meanwhile
+            if not self.world.pod(name).terminating:
+                self.world.mend(name)
+
+    def _units(self, kept: Kept) -> list[tuple[Pod, ...]]:
+        """The replicas of a workload that are there, in the order in which a controller keeps them."""
+        units = self.world.view.units_of(kept.obj.workload().target)
+        there = [unit for unit in units if not unit.pods[0].terminating and not unit.pods[0].finished]
+        born = list(kept.pods)
+        ordinal = KEPT_KINDS[type(kept.obj)].ordinal
+        there.sort(key=lambda unit: (not ordinal and not unit.ready, born.index(unit.pods[0].metadata.uid)))
+        return [unit.pods for unit in there]
+
+    def _end(self, pod: Pod) -> None:
+        """A pod goes, and no other comes."""
+        target = target_of(pod)
+
+        def go() -> None:
+            with self.driver.at_once():
+                if (left := self.world.view.pod(target.uid)) is not None:
+                    self.world.drop(left)
+                self.recover(target)
+            self.flush()
+
+        self.world.terminate(f"{target.namespace}/{target.name}")
+        self.driver.plan(_GRACE, go)
+
+    def roll(self, kept: Kept, takes: float, *, sick: bool = False) -> None:
+        """The pods of earlier revisions are replaced one after the other, which takes so many seconds in all."""
+        old = [unit[0].metadata for unit in self._units(kept) if unit[0].metadata.uid in kept.outdated]
+        each = takes / max(len(old), 1)
+        for number, meta in enumerate(old):
             name = f"{meta.namespace}/{meta.name}"
-            self.driver.plan(number * each, self._replacement(meta.uid, name, each, sick=sick))
+            self.driver.plan(number * each, self._replacement(kept, meta.uid, name, each, sick=sick))
 
-    def _replacement(self, uid: str, name: str, takes: float, *, sick: bool) -> Callable[[], None]:
+    def _replacement(self, kept: Kept, uid: str, name: str, takes: float, *, sick: bool) -> Callable[[], None]:
         def replace() -> None:
             pod = self.world.view.pod(uid)
-            if pod is not None and not pod.terminating:  # else it is replaced already
+            if pod is not None and not pod.terminating and not kept.obj.workload().paused:  # else it is replaced, or waits
                 with self.driver.at_once():
                     self.replace(name, takes, sick=sick)
                 self.flush()

@@ -7,6 +7,7 @@ from healer.model.kube import Pod
 from healer.model.workload import Workload
 from healer.rehearsal.kinds import KEPT_KINDS
 from healer.rehearsal.world import Kept, World
+from healer.workloads.registry import WORKLOADS
 
 KINDS = sorted(struct.__name__ for struct in KEPT_KINDS)
 
@@ -35,7 +36,8 @@ def test_a_workload_is_served_by_pods_of_its_own_that_are_ready(world: World, ki
     assert (workload.kind, ready(world, kept), workload.rollout, workload.observed) == (kind, (3, 3, 3), None, True)
     pods = world.view.pods_of(workload.target)
     assert {pod.metadata.uid for pod in pods} == set(kept.pods)
-    assert [pod.metadata.labels for pod in pods] == [{"app": "x"}] * 3
+    assert all(pod.metadata.labels["app"] == "x" for pod in pods)
+    assert {WORKLOADS[kind].pod_revision(world.view, pod) for pod in pods} <= {workload.revision, ""}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,11 +66,42 @@ def test_a_new_revision_is_rolled_out_when_its_pods_are_replaced(world: World, k
     workload = shown(world, kept)
     assert (workload.updated, workload.observed) == (0, True)
     assert workload.rollout is not None
-    assert workload.revision != before != ""
+    if kind != "LeaderWorkerSet":  # which shows none
+        assert workload.revision != before != ""
     world.replace(pods[0])
     assert shown(world, kept).rollout is not None
     world.replace(pods[1])
     assert (shown(world, kept).rollout, ready(world, kept)) == (None, (2, 2, 2))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if KEPT_KINDS[WORKLOADS[kind].struct].pause])
+def test_a_rollout_is_paused_as_its_controller_knows_it(world: World, kind: str) -> None:
+    kept = world.serve("llm", 2, kind=kind, revision="1")
+    pause = KEPT_KINDS[WORKLOADS[kind].struct].pause
+    assert pause is not None
+    world.put(pause(kept.obj, True))
+    rollout = shown(world, kept).rollout
+    assert (shown(world, kept).paused, rollout and rollout.code) == (True, "RolloutPaused")
+    world.put(pause(kept.obj, False))
+    assert (shown(world, kept).paused, shown(world, kept).rollout) == (False, None)
+
+
+def test_the_groups_of_a_leaderworkerset_are_units_that_serve_whole(world: World) -> None:
+    kept = world.serve("llm", 2, kind="LeaderWorkerSet", size=3)
+    names = ["llm-0", "llm-0-1", "llm-0-2", "llm-1", "llm-1-1", "llm-1-2"]
+    assert sorted(pod.metadata.name for pod in world.view.pods_of(shown(world, kept).target)) == names
+    assert ready(world, kept) == (2, 2, 2)
+    world.unready("llm-0-2")
+    assert ready(world, kept) == (2, 2, 1)
+    group = world.view.unit_of(world.pod("llm-0-1"))
+    assert [pod.metadata.name for pod in group.replaced_with(group.pods[1].metadata.uid)] == names[:3]
+    world.remove("llm-0")
+    assert world.view.workload_named("StatefulSet", "production", "llm-0") is None, "its leader has taken it along"
+    for worker in names[1:3]:
+        world.remove(worker)
+    assert ready(world, kept) == (2, 1, 1)
+    assert world.add_unit(kept) == names[:3]
+    assert ready(world, kept) == (2, 2, 2)
 
 
 def test_the_successor_of_a_pod_has_another_name_but_in_a_stateful_set(world: World) -> None:

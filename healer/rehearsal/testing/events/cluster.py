@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import msgspec
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from healer.model.autoscaler import (
     HorizontalPodAutoscaler,
@@ -18,14 +18,15 @@ from healer.model.autoscaler import (
 )
 from healer.model.duration import Duration
 from healer.model.event import Event, Regarding
-from healer.model.kube import Condition, KubeObject, Meta
+from healer.model.kube import Condition, Meta
 from healer.model.node import Node, Taint, WatchedNodeMeta, WatchedNodeSpec, WatchedNodeStatus
 from healer.model.target import Target
+from healer.rehearsal.kinds import KEPT_KINDS
 from healer.rehearsal.statuses import SHOWN, Seen, moment
 from healer.rehearsal.testing.events.base import WELL, OfTarget, Played
 from healer.rehearsal.testing.stage import Ailment, CaseError, CaseStage
-from healer.rehearsal.world import Kept
-from healer.rules.form import Names, Text, Whole
+from healer.rehearsal.world import Kept, World
+from healer.rules.form import Names, Text, Whole, fault
 from healer.rules.node_conditions import NodeConditionText, meant
 from healer.rules.pod_conditions import POD_CONDITIONS
 from healer.rules.vocabulary import KnownNames, one_of
@@ -53,7 +54,8 @@ class PodEvent(Played):
     name: Names
     """The pod, or a list of pods, that show it at the same moment."""
     shows: PodShown
-    """A [condition of pods](rules.md#conditions-of-pods); or `Ready`: it is well again; or `Gone`: somebody deletes it."""
+    """A [condition of pods](rules.md#conditions-of-pods); or `Ready`: it is well again; or `Gone`: somebody deletes it,
+    and with a pod of a group its group is replaced."""
     times: Annotated[Whole, Field(ge=1, le=1000)] | None = None
     """How often it happens: the restarts of CrashLoopBackOff (by default 5) and Restarting (3), the kills of OOMKilled (1)."""
     every: Annotated[Duration, Field(gt=0)] = 60.0
@@ -249,59 +251,124 @@ class WorkloadEvent(Played):
 
     def _set(self, stage: CaseStage, kept: Kept, *, on: bool) -> None:
         if WORKLOAD_CONDITIONS[self.shows].of_autoscaler:
-            stage.world.put(_autoscaler(stage, kept, self.shows if on else ""))
+            self._set_scaler(stage, kept, on=on)
             return
-        if not hasattr(kept.obj.status, "conditions"):  # type: ignore[attr-defined]
-            raise CaseError(f"the controller of a {type(kept.obj).__name__} reports no {self.shows}", "a Deployment's does")
-        shown = _CONDITIONS[self.shows]
+        shown = KEPT_KINDS[type(kept.obj)].conditions.get(self.shows)
+        if shown is None:
+            able = ", ".join(kind.__name__ for kind, each in KEPT_KINDS.items() if self.shows in each.conditions)
+            raise CaseError(
+                f"the controller of a {type(kept.obj).__name__} reports no {self.shows}", f"that of one of {able} does"
+            )
         stage.world.write_status(kept, conditions=(shown,) if on else ())
 
+    def _set_scaler(self, stage: CaseStage, kept: Kept, *, on: bool) -> None:
+        """Its autoscaler has the condition or has none; one at its maximum has scaled it as far as it may."""
+        replicas = kept.obj.workload().desired
+        scaler = autoscaler_of(stage.world, kept) or autoscale(stage.world, kept, replicas)
+        most = scaler.spec.max_replicas
+        if on and self.shows == "HpaAtMaximum" and replicas < most:
+            raise CaseError(f"{self.name} has {replicas} replicas, and the `max` of its autoscaler is {most}", "scale it before")
+        metric = Metric("Resource", resource=MetricSource("cpu", target=Level(80), current=Level(95 if on else 60)))
+        status = ScalingStatus(replicas, (metric,), (_SCALING[self.shows],) if on else ())
+        spec = msgspec.structs.replace(scaler.spec, metrics=(metric,))
+        stage.world.put(msgspec.structs.replace(scaler, spec=spec, status=status))
 
-_CONDITIONS: Mapping[str, Condition] = {
-    "ProgressDeadlineExceeded": Condition("Progressing", "False", "ProgressDeadlineExceeded", "it has timed out progressing"),
-    "Unavailable": Condition("Available", "False", "MinimumReplicasUnavailable", "it does not have minimum availability"),
-    "ReplicaFailure": Condition("ReplicaFailure", "True", "FailedCreate", "pods are forbidden: exceeded quota"),
-}
+
 _SCALING: Mapping[str, Condition] = {
     "HpaAtMaximum": Condition("ScalingLimited", "True", "TooManyReplicas", "the desired replica count is more than the maximum"),
     "HpaUnableToScale": Condition("ScalingActive", "False", "FailedGetResourceMetric", "unable to get metrics"),
 }
 
 
-def _autoscaler(stage: CaseStage, kept: Kept, shows: str) -> KubeObject:
-    """The autoscaler of a workload, with that condition or with none."""
-    meta, replicas = kept.obj.metadata, kept.obj.workload().desired
-    known = stage.world.view.objects(HorizontalPodAutoscaler)
-    held = [each for each in known if isinstance(each, HorizontalPodAutoscaler)]
-    mine = [each for each in held if each.spec.scale_target_ref.name == meta.name and each.metadata.namespace == meta.namespace]
-    scales = ScaleTarget(type(kept.obj).__name__, meta.name)
-    hot = Metric("Resource", resource=MetricSource("cpu", target=Level(80), current=Level(95)))
-    new = HorizontalPodAutoscaler(Meta(meta.name, f"hpa/{meta.uid}", meta.namespace), ScalingSpec(scales, replicas))
-    scaler = mine[0] if mine else new
-    spec = msgspec.structs.replace(scaler.spec, metrics=(hot,), max_replicas=min(scaler.spec.max_replicas, replicas))
-    conditions = (_SCALING[shows],) if shows else ()
-    return msgspec.structs.replace(scaler, spec=spec, status=ScalingStatus(replicas, (hot,), conditions))
+def autoscaler_of(world: World, kept: Kept) -> HorizontalPodAutoscaler | None:
+    """The autoscaler of a workload, if it has one."""
+    meta = kept.obj.metadata
+    known = [each for each in world.view.objects(HorizontalPodAutoscaler) if isinstance(each, HorizontalPodAutoscaler)]
+    ref = ScaleTarget(type(kept.obj).__name__, meta.name)
+    return next((each for each in known if (each.spec.scale_target_ref, each.metadata.namespace) == (ref, meta.namespace)), None)
+
+
+def autoscale(world: World, kept: Kept, most: int) -> HorizontalPodAutoscaler:
+    """A workload has an autoscaler, which gives it so many replicas at most, and sees nothing amiss."""
+    meta, scales = kept.obj.metadata, ScaleTarget(type(kept.obj).__name__, kept.obj.metadata.name)
+    calm = Metric("Resource", resource=MetricSource("cpu", target=Level(80), current=Level(60)))
+    status = ScalingStatus(kept.obj.workload().desired, (calm,), ())
+    spec = ScalingSpec(scales, most, (calm,))
+    scaler = HorizontalPodAutoscaler(Meta(meta.name, f"hpa/{meta.uid}", meta.namespace), spec, status)
+    world.put(scaler)
+    return scaler
 
 
 class RolloutEvent(Played):
-    """Somebody rolls a new revision of a workload out."""
+    """Somebody rolls a new revision of a workload out, or lets a rollout go on."""
 
     workload: Text
     """The workload."""
     takes: Annotated[Duration, Field(gt=0)] = 300.0
-    """How long it takes until all pods are replaced by pods that are ready."""
+    """How long it takes until all pods, or groups, are replaced by such that are ready."""
     halts: bool = False
-    """Whether it replaces no pod: it is under way for ever."""
+    """Whether it replaces no pod: it is under way until one `continues`."""
+    paused: bool = False
+    """Whether somebody pauses it at once: of a Deployment, a Rollout or a CloneSet."""
+    continues: bool = False
+    """Whether it is no new one: one that halts or is paused goes on."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = [name for name in ("halts", "paused", "continues") if getattr(self, name)]
+        if len(given) > 1:
+            raise fault(f"{' and '.join(given)} are given", "give one of them, and the other in a later event")
+        return self
 
     def play(self, stage: CaseStage) -> str:
-        """Begin it."""
+        """Begin it, or let it go on."""
         kept = stage.kept(self.workload)
+        if self.continues:
+            if not kept.outdated & kept.pods.keys():
+                raise CaseError(f"no rollout of {self.workload} is under way at that time", "begin one before")
+            self._pause(stage, kept, paused=False)
+            stage.roll(kept, self.takes)
+            return f"{self.workload}: the rollout to revision {kept.revision} goes on"
         revision = next_revision(kept)
-        if self.halts:
-            stage.world.roll_out(kept, revision)
-        else:
-            stage.roll(kept, revision, self.takes)
-        return f"{self.workload}: a rollout to revision {revision} begins{' and halts' if self.halts else ''}"
+        self._pause(stage, kept, paused=self.paused)
+        stage.world.roll_out(kept, revision)
+        if not self.halts and not self.paused:
+            stage.roll(kept, self.takes)
+        how = " and halts" if self.halts else " and is paused" if self.paused else ""
+        return f"{self.workload}: a rollout to revision {revision} begins{how}"
+
+    def _pause(self, stage: CaseStage, kept: Kept, *, paused: bool) -> None:
+        pause = KEPT_KINDS[type(kept.obj)].pause
+        if pause is not None:
+            stage.world.put(pause(kept.obj, paused))
+        elif paused:
+            able = ", ".join(kind.__name__ for kind, each in KEPT_KINDS.items() if each.pause)
+            raise CaseError(f"{self.workload} is a {type(kept.obj).__name__}, whose rollouts cannot be paused", f"one of {able}")
+
+
+class ScaleEvent(Played):
+    """An autoscaler, or somebody, changes the number of replicas of a workload."""
+
+    workload: Text
+    """The workload."""
+    replicas: Annotated[Whole, Field(ge=0, le=1000)]
+    """The replicas that it wants from now on; at most the maximum of its autoscaler, if it has one."""
+    takes: Annotated[Duration, Field(gt=0)] = 60.0
+    """How long it takes until new ones are ready."""
+
+    def play(self, stage: CaseStage) -> str:
+        """Scale it."""
+        kept = stage.kept(self.workload)
+        before, scaler = kept.obj.workload().desired, autoscaler_of(stage.world, kept)
+        if scaler is not None and self.replicas > scaler.spec.max_replicas:
+            message = f"{self.replicas} replicas are more than the autoscaler of {self.workload} gives it"
+            raise CaseError(message, f"its `max` is {scaler.spec.max_replicas}")
+        stage.scale(kept, self.replicas, self.takes)
+        if scaler is not None:  # one that scales sees its metrics, and they are what it wants
+            for shown in _SCALING:
+                stage.forget(kept.obj.workload().target, shown)
+            autoscale(stage.world, kept, scaler.spec.max_replicas)
+        return f"{self.workload} is scaled from {before} to {self.replicas} replicas"
 
 
 def next_revision(kept: Kept) -> str:

@@ -407,7 +407,7 @@ WRONG_FILES: dict[str, tuple[str, str, str]] = {
     "nothing expected": ("expect:\n  - ", "expect: []\n  x:\n  - ", "expect must not be empty"),
     "an event after the end": ("lasts: 1h", "lasts: 1s", "it is after the end of the test, which lasts 1s"),
     "an unknown kind of file": ("kind: RuleTest", "kind: RuleTests", "kind 'RuleTests' is not known"),
-    "a kind of workload that tests have not": ("lasts: 1h", "cluster: {workloads: [{name: a, kind: CloneSet}]}", "CloneSet"),
+    "a kind of workload that tests have not": ("lasts: 1h", "cluster: {workloads: [{name: a, kind: CronJob}]}", "CronJob"),
     "an unknown setting": ("lasts: 1h", "settings: {limits: {budget: 1}}", "limits.budget: there is no such setting"),
     "no rules beside it": ("tests:", "rules: [nowhere.yaml]\ntests:", "there is no file"),
     "no YAML": ("tests:", "tests: [", "not valid YAML"),
