@@ -9,7 +9,7 @@ from healer.daemon.rulefiles import vocabulary
 from healer.rehearsal.testing.schema import RuleTest
 from healer.rules import reference
 from healer.rules.schema import models_by_path
-from tests.docs import chart, definition, house, manifests, metrics, roles, schemas, settings
+from tests.docs import chart, definition, house, manifests, metrics, outputs, roles, schemas, settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,6 +23,7 @@ WHOLE: Mapping[str, Callable[[], str]] = (
 """The pages, and the manifests, that are made as they are."""
 
 PARTS: Mapping[str, Callable[[], Mapping[str, str]]] = {
+    "README.md": outputs.readme,
     "docs/architecture.md": lambda: {"imports": house.drawing(), "rooms": house.table()},
     "docs/manifests.md": manifests.tables,
     "docs/operating.md": lambda: {"metrics": metrics.table(metrics.declared())},
