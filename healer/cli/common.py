@@ -86,11 +86,15 @@ def tenants(config: Path | None, namespace: str = "") -> TenantOf:
     return tenant_of
 
 
+def without_log() -> None:
+    """A verb prints its own errors: the log lines of what it uses are for the daemon only."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
 def with_cluster(work: Callable[[Api], Awaitable[T]], context: str | None) -> T:
     """Run `work` with a connection to the cluster. An error is printed and ends the program with exit code 2."""
 
-    # A verb prints its own errors. The log lines about the cluster are for the daemon only.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    without_log()
 
     async def connected() -> T:
         async with contextlib.aclosing(await Api.connect(context=context)) as api:

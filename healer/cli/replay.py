@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Output, RulePaths, duration, print_json
+from healer.cli.common import EXIT_PROBLEMS, EXIT_SETUP, Output, RulePaths, duration, print_json, without_log
 from healer.clock import SYSTEM
 from healer.daemon.rulefiles import RulesError, load_rules, vocabulary
 from healer.operate.explain.show import clean, console
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from healer.daemon.recording.lines import AnyLine
     from healer.rehearsal.replay.history.history import PrometheusHistory
     from healer.rehearsal.replay.replaying import Replayed
+    from healer.rules.rulebook import Rulebook
+    from healer.sources.prometheus.client import Prometheus
 
 app = typer.Typer()
 
 _RECORDED = "recorded"
 _DEFAULT_SINCE = 7 * 86_400.0
 """Seconds of the history that are played when nothing else is said."""
+_SERIES, _TIMEOUT, _MOST_BYTES = 50_000, 60.0, 64 * 1024 * 1024
+"""What an answer about the history may have: series, seconds and bytes. No daemon waits for it."""
 
 
 RecordPath = Annotated[
@@ -45,6 +49,9 @@ Url = Annotated[
     ),
 ]
 Step = Annotated[str, typer.Option(help="With --prometheus: how far apart two looks at the history are.")]
+Match = Annotated[
+    str, typer.Option(metavar="MATCHERS", help="With --prometheus: only these series, as 'cluster=\"a\"'; rules ask as they are.")
+]
 Since = Annotated[str, typer.Option(metavar="TIME", help="From then on: RFC 3339, or so long ago (7d).")]
 Until = Annotated[str, typer.Option(metavar="TIME", help="Until then, in the same forms.")]
 Config = Annotated[
@@ -59,6 +66,7 @@ def replay_verb(
     diff: Diff = "",
     prometheus: Url = "",
     step: Step = "30s",
+    match: Match = "",
     since: Since = "",
     until: Until = "",
     config: Config = None,
@@ -75,6 +83,7 @@ def replay_verb(
     from healer.rehearsal.replay.document import document
     from healer.rehearsal.replay.show import show
 
+    without_log()
     began, ended = _time(since, "--since", -inf), _time(until, "--until", inf)
     if began >= ended:
         raise typer.BadParameter("it is not before --until", param_hint="--since")
@@ -83,7 +92,9 @@ def replay_verb(
     if prometheus and diff == _RECORDED:
         raise typer.BadParameter("Prometheus does not know what healer did: name rules", param_hint="--diff")
     every = duration(step, "--step", 1.0, 3600.0)
-    result = _replayed(rules, path, diff, config, began, ended, lambda of: _history(of, prometheus, began, ended, every))
+    result = _replayed(
+        rules, path, diff, config, began, ended, lambda of, books: _history(of, books, prometheus, (began, ended, every), match)
+    )
     if output == "json":
         print_json(document(result))
     else:
@@ -99,11 +110,11 @@ def _replayed(
     config: Path | None,
     began: float,
     ended: float,
-    history_of: "Callable[[Settings], PrometheusHistory]",
+    history_of: "Callable[[Settings, list[Rulebook]], PrometheusHistory]",
 ) -> "Replayed":
     """Play; an error ends the program."""
     from healer.daemon.recording.reading import RecordError, found
-    from healer.rehearsal.replay.history.history import history_settings
+    from healer.rehearsal.replay.history.history import LACKS, history_settings
     from healer.rehearsal.replay.replaying import lines_of, replay
 
     remarks: list[str] = []
@@ -117,8 +128,17 @@ def _replayed(
             lines = lines_of(path, began, remarks.append, _progress(sum(file.stat().st_size for file in found(path))))
         else:
             settings = history_settings(load_settings(config))
-            lines = history = history_of(settings)
-        result = replay(lines, mine, other=other, recorded=diff == _RECORDED, since=began, until=ended, settings=settings)
+            lines = history = history_of(settings, [mine] if other is None else [mine, other])
+        result = replay(
+            lines,
+            mine,
+            other=other,
+            recorded=diff == _RECORDED,
+            since=began,
+            until=ended,
+            settings=settings,
+            lacks=None if history is None else LACKS,
+        )
         if history is not None:
             result.unjudged += history.unjudged(mine)
             result.remarks += history.remarks
@@ -129,14 +149,15 @@ def _replayed(
     return result
 
 
-def _history(settings: Settings, url: str, began: float, ended: float, step: float) -> "PrometheusHistory":
-    from healer.rehearsal.replay.history.asking import SERIES
+def _history(
+    settings: Settings, books: "list[Rulebook]", url: str, span: tuple[float, float, float], match: str
+) -> "PrometheusHistory":
     from healer.rehearsal.replay.history.history import PrometheusHistory
     from healer.sources.prometheus.client import connect
 
     if not re.fullmatch(r"https?://\S+", url):
         raise typer.BadParameter(f"{url} is no URL: write it as http://prometheus.monitoring:9090", param_hint="--prometheus")
-    now = SYSTEM.wall()
+    (began, ended, step), now = span, SYSTEM.wall()
     end = min(ended, now) // step * step
     start = (now - _DEFAULT_SINCE if began == -inf else began) // step * step
     if start >= end:
@@ -149,7 +170,10 @@ def _history(settings: Settings, url: str, began: float, ended: float, step: flo
         percent(int(share * 100) - shown)
         shown = int(share * 100)
 
-    return PrometheusHistory(lambda: connect(settings.prometheus, url=url, series=SERIES), settings, start, end, step, progress)
+    def connection() -> "Prometheus":
+        return connect(settings.prometheus, url=url, series=_SERIES, timeout=_TIMEOUT, most_bytes=_MOST_BYTES)
+
+    return PrometheusHistory(connection, settings, books, start, end, step, match=match, progress=progress)
 
 
 def _time(text: str, option: str, otherwise: float) -> float:

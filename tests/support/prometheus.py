@@ -44,10 +44,11 @@ class Monitor:
 
 
 @asynccontextmanager
-async def prometheus(folder: Path, config: Mapping[str, Any], address: str = ANY) -> AsyncIterator[Monitor]:
-    """Prometheus with this configuration; its file and data are in `folder`. Skips the test where it is not installed."""
+async def prometheus(folder: Path, config: Mapping[str, Any], address: str = ANY, *flags: str) -> AsyncIterator[Monitor]:
+    """Prometheus with this configuration and further flags; its file and data are in `folder`. Skips the test where it is not
+    installed."""
     path = program("prometheus", "prometheus")
-    command = [path, f"--config.file={_written(folder, config)}", f"--storage.tsdb.path={folder / 'data'}"]
+    command = [path, f"--config.file={_written(folder, config)}", f"--storage.tsdb.path={folder / 'data'}", *flags]
     async with _monitor("prometheus", command, address) as monitor:
         yield monitor
 

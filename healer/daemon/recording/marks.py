@@ -17,13 +17,14 @@ _OF_ALERTS = ("expiry", "freshness")
 
 
 def asked(rule: BoundRule) -> str:
-    """The digest of what a rule asks its source; "" for a rule whose trigger is not asked."""
+    """The digest of what a rule asks its source, and where; "" for a rule whose trigger is not asked."""
     when = rule.rule.when
     if not when.trigger.asked:
         return ""
     value = when.value
+    where = rule.scope.model_dump(mode="json", exclude_defaults=True)
     said = value.model_dump(mode="json", exclude_defaults=True) if isinstance(value, BaseModel) else value
-    return hashlib.sha256(json.dumps([when.trigger.name, said], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([when.trigger.name, said, where], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def marks(rulebook: Rulebook) -> tuple[RuleMark, ...]:

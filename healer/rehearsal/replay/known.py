@@ -1,6 +1,6 @@
 """What a record can say to other rules: which of them it cannot judge, and which of them ask what was asked when it was made."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from healer.daemon.recording.lines import HeadLine, RuleMark, RulesLine
@@ -24,8 +24,10 @@ class Unjudged:
 class RecordKnowledge:
     """Follows the heads of the files."""
 
-    def __init__(self, rules: Rulebook) -> None:
+    def __init__(self, rules: Rulebook, lacks: Mapping[str, str] | None = None) -> None:
+        """`lacks`: why rules are not judged, by the name of their trigger, where it is always so."""
         self._rules = rules
+        self._lacks = lacks or {}
         self._asks = {rule.name: asked(rule) for rule in rules.rules}
         self._of: dict[str, tuple[str, ...]] = {}  # a rule of the record -> the rules that ask the same
         self._parts = 0
@@ -64,6 +66,8 @@ class RecordKnowledge:
     def _why(self, rule: BoundRule, answered: set[str], kinds: frozenset[str]) -> str:
         """Why a rule cannot be judged; "" when it can."""
         trigger = rule.rule.when.trigger
+        if why := self._lacks.get(trigger.name):
+            return why
         if trigger.asked and rule.name not in answered:
             return f"the record has no answers about its {trigger.name}"
         source = source_of(trigger)

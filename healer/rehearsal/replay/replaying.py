@@ -1,6 +1,6 @@
 """One replay: a source of lines, the rules that are played, and what they are compared with."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -54,19 +54,21 @@ def replay(
     since: float = -inf,
     until: float = inf,
     settings: Settings | None = None,
+    lacks: Mapping[str, str] | None = None,
 ) -> Replayed:
-    """Play lines to rules, and to `other` rules beside them, or beside what was `recorded`. Raises RecordError.
+    """Play lines to rules, and to `other` rules beside them, or beside what was `recorded`. Raises RecordError. `lacks` see
+    `RecordKnowledge`.
 
     Everything up to `since` is played as well, but not told.
     """
-    known = RecordKnowledge(rules)
+    known = RecordKnowledge(rules, lacks)
     result = Replayed(Story(since, until), [], known.same)
     mine = Player(rules, result.story, known, settings)
     players = [mine]
     truth = RecordedStory(since, until)
     if other is not None:
         result.other = Story(since, until)
-        theirs = Player(other, result.other, RecordKnowledge(other), settings)
+        theirs = Player(other, result.other, RecordKnowledge(other, lacks), settings)
         players.append(theirs)
         mine.opposed, theirs.opposed = theirs.why_not, mine.why_not
     elif recorded:

@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 
 from healer.actions.base import Clients, specs
 from healer.actions.registry import ACTIONS
@@ -47,6 +48,7 @@ from healer.sources.alertmanager.standing import StandingAlerts
 from healer.sources.alertmanager.webhook import SOURCE
 from healer.sources.base import Judgement, Probe, WatchContext, WebhookContext, watched_resources
 from healer.sources.canary.canary import CanaryProbe
+from healer.sources.canary.route import RouteLook
 from healer.sources.prometheus.query import QueryProbe
 from healer.sources.targets import TargetLabels
 from healer.sources.watched import WatchedSources
@@ -167,7 +169,7 @@ class Healer:
         return CanaryProbe(
             rule,
             scene.queries(),
-            api,
+            partial(RouteLook, api),
             self._view,
             self._judged,
             history=settings.prometheus.history,

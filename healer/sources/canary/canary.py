@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -22,7 +23,7 @@ from healer.rules.rulebook import BoundRule
 from healer.rules.triggers import CANARY
 from healer.sources.base import Asked, Judged, Judgement, Occurrence, Probe, Shifts, SourceContext
 from healer.sources.canary.look import CanaryLook, LookResult
-from healer.sources.canary.route import RouteLook
+from healer.sources.canary.route import ObservedRoute, RouteLook
 from healer.sources.canary.sides import ObservedSide, Sides
 from healer.sources.prometheus.client import QueryApi
 from healer.workloads.registry import WORKLOADS
@@ -38,7 +39,7 @@ class CanaryProbe:
         self,
         rule: BoundRule,
         prometheus: QueryApi,
-        api: Api,
+        routes: Callable[[CanaryRoute], ObservedRoute],
         view: View,
         judged: Judged,
         *,
@@ -52,7 +53,7 @@ class CanaryProbe:
         self._rule = rule
         self._canary: Canary = canary
         self._prometheus = prometheus
-        self._api = api
+        self._routes = routes
         self._view = view
         self._judged = judged
         self._history = history
@@ -84,7 +85,7 @@ class CanaryProbe:
 
     def _trial(self, workload: Workload) -> "_Trial":
         namespace = workload.metadata.namespace
-        route = RouteLook(self._api, place_of(self._canary, namespace))
+        route = self._routes(place_of(self._canary, namespace))
         look = CanaryLook(
             self._canary,
             namespace,
@@ -104,7 +105,7 @@ class _Trial:
     def __init__(
         self,
         look: CanaryLook,
-        route: RouteLook,
+        route: ObservedRoute,
         signals: "CanarySignals",
         judged: Judged,
         shifts: Shifts,
@@ -336,7 +337,7 @@ def _probe(context: SourceContext, rule: BoundRule) -> Probe:
     return CanaryProbe(
         rule,
         context.needed_prometheus(),
-        context.api,
+        partial(RouteLook, context.api),
         context.view,
         context.judged,
         history=context.settings.prometheus.history,

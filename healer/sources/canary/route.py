@@ -1,10 +1,24 @@
 """The route of a canary: the share that the canary gets, and whether somebody has put back the weight that healer set."""
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from healer.cluster.api import Api
 from healer.routes.base import CanaryRoute, ReadRoute, Weights, find, who_sets
 from healer.routes.note import notes
+
+
+class ObservedRoute(Protocol):
+    """What is asked of a canary's route."""
+
+    async def share(self) -> float:
+        """The canary's share of the traffic, 0 to 1. Raises RouteError, ClusterError."""
+
+    def besides(self) -> Sequence[str]:
+        """The requests that reach the canary whatever the weights are, in words, as of the last reading."""
+
+    def put_back(self, kept: Mapping[str, str]) -> str:
+        """That the weights are higher than those that healer has set, in words; "" when they are not."""
 
 
 class RouteLook:

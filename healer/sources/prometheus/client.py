@@ -27,9 +27,20 @@ from healer.rules.rulebook import Rulebook
 from healer.rules.triggers import PROMETHEUS
 from healer.secret import SecretError, SecretFile
 from healer.settings.sections import PrometheusSettings
-from healer.sources.prometheus.http import WHOLE, Credentials, QueryFailed, Session
+from healer.sources.prometheus.http import MOST_BYTES, WHOLE, Credentials, NotNow, QueryFailed, Session, TooMuch
 
-__all__ = ["AlertingRule", "Prometheus", "QueryApi", "QueryFailed", "Sample", "Series", "connect", "unserved"]
+__all__ = [
+    "AlertingRule",
+    "NotNow",
+    "Prometheus",
+    "QueryApi",
+    "QueryFailed",
+    "Sample",
+    "Series",
+    "TooMuch",
+    "connect",
+    "unserved",
+]
 
 T = TypeVar("T")
 
@@ -116,6 +127,7 @@ class Prometheus:
         at_once: int = 4,
         most: int = 1000,
         stale: float = 120.0,
+        most_bytes: int = MOST_BYTES,
         clock: Clock = SYSTEM,
     ) -> None:
         parts = urlsplit(url)
@@ -126,7 +138,7 @@ class Prometheus:
         known = {"timeout": f"{timeout:.3f}", "lookback_delta": f"{stale:.3f}", **WHOLE, **(params or {})}
         self._params = {name: value for name, value in known.items() if value}
         self._steady = clock.steady
-        session = Session(host, clock.steady)
+        session = Session(host, clock.steady, most_bytes)
         session.verify = not insecure if ca_file is None else str(ca_file)
         basic: tuple[str, SecretFile | str] | None = None
         if user and password_file is not None:
@@ -189,6 +201,16 @@ class Prometheus:
 
         return await self._answer(ask)
 
+    async def label_names(self, metric: str, start: float, end: float) -> frozenset[str]:
+        """The names of the labels of a metric's series between two times. Raises QueryFailed."""
+        query = urlencode({"start": f"{start:.3f}", "end": f"{end:.3f}", "match[]": metric})
+
+        def ask(left: float) -> frozenset[str]:
+            answer = self._session.request("GET", f"{self._url}/api/v1/labels?{query}", timeout=left)
+            return frozenset(map(str, answer.json()["data"]))
+
+        return await self._answer(ask)
+
     async def aclose(self) -> None:
         """Send no further query. A query under way ends by its timeout; the process does not end before it."""
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -197,7 +219,7 @@ class Prometheus:
     async def _answer(self, ask: Callable[[float], T]) -> T:
         """The answer to a query, by a thread of the pool. After a cancellation the thread ends by its own timeout."""
         until = self._steady() + self._timeout
-        late = QueryFailed(f"Prometheus: no answer within {self._timeout:g} s from {self._at}")
+        late = TooMuch(f"Prometheus: no answer within {self._timeout:g} s from {self._at}")
         nonsense = f"Prometheus: the answer from {self._at} is not one of its API"
 
         def work() -> T:
@@ -208,7 +230,7 @@ class Prometheus:
             except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
                 raise late from error
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-                raise QueryFailed(f"Prometheus at {self._at}: {_cause(error)}") from error
+                raise NotNow(f"Prometheus at {self._at}: {_cause(error)}") from error
             except (PrometheusApiClientException, KeyError, TypeError, ValueError) as error:
                 raise QueryFailed(f"{nonsense}: {_cause(error)}") from error
             except SecretError as error:
@@ -227,8 +249,10 @@ class Prometheus:
         return found
 
 
-def connect(asked: PrometheusSettings, *, url: str = "", series: int = 0) -> Prometheus:
-    """The Prometheus of the settings. `url` replaces its address, `series` may raise the limit of series."""
+def connect(
+    asked: PrometheusSettings, *, url: str = "", series: int = 0, timeout: float = 0.0, most_bytes: int = MOST_BYTES
+) -> Prometheus:
+    """The Prometheus of the settings. `url` replaces its address; the others may raise its limits."""
     return Prometheus(
         url or asked.url,
         token_file=asked.token_file,
@@ -239,10 +263,11 @@ def connect(asked: PrometheusSettings, *, url: str = "", series: int = 0) -> Pro
         params=asked.params,
         ca_file=asked.ca_file,
         insecure=asked.insecure,
-        timeout=asked.timeout,
+        timeout=max(asked.timeout, timeout),
         at_once=asked.at_once,
         most=max(asked.series, series),
         stale=asked.stale,
+        most_bytes=most_bytes,
     )
 
 
@@ -294,7 +319,9 @@ def _series(result: Any) -> list[Series]:
     for entry in _entries(result, "value", "one value where a range of them is asked for"):
         labels, values = _labels(entry), entry.get("values", ()) if isinstance(entry, dict) else ()
         if labels is not None and isinstance(values, list):
-            found.append(Series(labels, dict(_points(values))))
+            numbers = dict(_points(values))
+            numbers.update(dict.fromkeys(_histograms(entry), nan))
+            found.append(Series(labels, numbers))
     return found
 
 
@@ -304,6 +331,15 @@ def _points(values: list[Any]) -> Iterator[tuple[float, float]]:
             at, value = pair
             yield float(at), _number(value)
         except (TypeError, ValueError):
+            continue
+
+
+def _histograms(entry: Any) -> Iterator[float]:
+    """When a series has a native histogram in place of a number."""
+    for pair in entry.get("histograms", ()) if isinstance(entry, dict) else ():
+        try:
+            yield float(pair[0])
+        except (TypeError, ValueError, IndexError):
             continue
 
 

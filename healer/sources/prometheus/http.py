@@ -24,9 +24,9 @@ WHOLE = {"partial_response": "false", "deny_partial_response": "1"}
 TENANT, ANONYMOUS = "X-Scope-OrgID", "anonymous"
 """Mimir's header for the tenant, and the tenant that Mimir's own gateway sends for a client that names none."""
 
-_MOST_BYTES = 2 * 1024 * 1024
-"""Bytes of the largest answer. Parsing JSON holds the interpreter's lock, and so the event loop, some milliseconds per
-megabyte."""
+MOST_BYTES = 2 * 1024 * 1024
+"""Bytes of the largest answer of a daemon. Parsing JSON holds the interpreter's lock, and so the event loop, some milliseconds
+per megabyte."""
 _CHUNK = 64 * 1024
 _PIECE = 300
 """Characters of a server's own words in a message."""
@@ -39,6 +39,14 @@ _ANNOTATION = "PromQL"
 
 class QueryFailed(Exception):
     """There is no usable answer; the message says why, for people."""
+
+
+class TooMuch(QueryFailed):
+    """The answer is too large, or takes too long: one about less may do."""
+
+
+class NotNow(QueryFailed):
+    """The server does not answer, or not in full: the same query may be answered later."""
 
 
 class Credentials(AuthBase):
@@ -84,14 +92,15 @@ class Session(requests.Session):
     """Reads a whole answer before the library gets it: in time, no larger than allowed, and only an answer of the API.
 
     `requests` applies a timeout to each read from the socket: a server that sends a byte now and then would keep a thread for
-    ever. `at` names the server in messages.
+    ever. `at` names the server in messages; an answer has at most `most` bytes.
     """
 
-    def __init__(self, at: str, steady: Callable[[], float]) -> None:
+    def __init__(self, at: str, steady: Callable[[], float], most: int = MOST_BYTES) -> None:
         super().__init__()
         self.trust_env = False  # proxies and .netrc of the environment: looked up anew, on disk, for each request
         self._at = at
         self._steady = steady
+        self._most = most
         self._by_get = False
         self._tenant = ""
         self._log = structlog.get_logger("healer.prometheus").bind(server=at)
@@ -122,7 +131,7 @@ class Session(requests.Session):
             left = max(0.001, until - self._steady())
             answer = super().send(request, **{**kwargs, "stream": True, "allow_redirects": False, "timeout": left})
             try:
-                answer._content = _body(answer.raw, lambda: self._steady() > until)
+                answer._content = _body(answer.raw, self._most, lambda: self._steady() > until)
             finally:
                 answer.close()
             if not answer.is_redirect:
@@ -149,13 +158,14 @@ class Session(requests.Session):
         except msgspec.DecodeError:
             said = None
         if answer.status_code != 200:
-            raise QueryFailed(f"Prometheus: {_refusal(answer, said)}")
+            raise _kind_of(answer.status_code, said)(f"Prometheus: {_refusal(answer, said)}")
         if not isinstance(said, dict):
-            raise QueryFailed(f"{self._nonsense}: {_came(answer)}")
+            torn = NotNow if said is None and answer.content.startswith(b"{") else QueryFailed
+            raise torn(f"{self._nonsense}: {_came(answer)}")
         if said.get("status", "success") != "success":
             raise QueryFailed(f"Prometheus: {_words(said.get('error')) or 'an error without a message'}")
         if (lack := _lack(said)) and not _cut(said):
-            raise QueryFailed(f"Prometheus: {self._at} has answered in part: {lack}")
+            raise NotNow(f"Prometheus: {self._at} has answered in part: {lack}")
         if not isinstance(said.get("data"), dict | list):
             raise QueryFailed(f"{self._nonsense}: it has no data")
         whole = _Answer()
@@ -190,14 +200,14 @@ def _by_get(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return asked
 
 
-def _body(raw: urllib3.BaseHTTPResponse, late: Callable[[], bool]) -> bytes:
+def _body(raw: urllib3.BaseHTTPResponse, most: int, late: Callable[[], bool]) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while piece := raw.read1(_CHUNK, decode_content=True):
         pieces.append(piece)
         size += len(piece)
-        if size > _MOST_BYTES:
-            raise QueryFailed(f"Prometheus: an answer of more than {_MOST_BYTES >> 20} MiB: aggregate, or select fewer series")
+        if size > most:
+            raise TooMuch(f"Prometheus: an answer of more than {most >> 20} MiB: aggregate, or select fewer series")
         if late():
             raise requests.Timeout("the answer is too slow")
     return b"".join(pieces)
@@ -216,6 +226,16 @@ def _cut(said: Mapping[str, Any]) -> bool:
     """Whether it is the warning of Prometheus 3 about `limit`: the series are counted later."""
     warnings = said.get("warnings")
     return not said.get("isPartial") and warnings == ["results truncated due to limit"]
+
+
+def _kind_of(status: int, said: Any) -> type[QueryFailed]:
+    """What may help against a refusal. Prometheus answers 422 when a query would load too many samples, and 503 when it takes too
+    long."""
+    kind = said.get("errorType") if isinstance(said, dict) else None
+    large = status == 422 and "too many samples" in _words(said.get("error") if isinstance(said, dict) else "")
+    if large or status in (413, 504) or kind in ("timeout", "canceled"):
+        return TooMuch
+    return NotNow if status in (429, 500, 502, 503) else QueryFailed
 
 
 def _refusal(answer: requests.Response, said: Any) -> str:

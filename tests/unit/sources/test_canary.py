@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from healer.sources.base import Judgement
 from healer.sources.canary.canary import CanaryProbe, CanarySignals, sides_of
 from healer.sources.canary.doubt import _speaks_of_failure
 from healer.sources.canary.look import CanaryLook, LookResult
+from healer.sources.canary.route import RouteLook
 from healer.sources.canary.sides import ObservedSide, Sides, filled
 from healer.sources.prometheus.client import Prometheus, QueryApi, QueryFailed, Sample, Series
 from healer.workloads.deployment import Deployment
@@ -793,7 +795,7 @@ async def test_canaries_of_all_namespaces_are_asked_in_the_order_of_their_uids(t
     (bound,) = rulebook(asked).rules
     async with remembering(tmp_path / "prometheus", {}) as prometheus, Lab(controllers=False) as lab:
         api = await Api.connect(kubeconfig=kubeconfig(tmp_path, lab.url))
-        probe = CanaryProbe(bound, prometheus, api, world.view, lambda *_: None)
+        probe = CanaryProbe(bound, prometheus, partial(RouteLook, api), world.view, lambda *_: None)
         for report in await probe.ask(START):
             if isinstance(report, Signal) and report.target.namespace not in judged:
                 judged.append(report.target.namespace)
@@ -823,7 +825,7 @@ async def test_a_rule_looks_at_the_canary_that_its_route_sends_traffic_to(tmp_pa
 
     async with remembering(tmp_path / "prometheus", series) as prometheus, Lab(controllers=False) as lab:
         api = await Api.connect(kubeconfig=kubeconfig(tmp_path, lab.url))
-        probe = CanaryProbe(bound, prometheus, api, world.view, tell)
+        probe = CanaryProbe(bound, prometheus, partial(RouteLook, api), world.view, tell)
 
         async def look(number: int) -> list[str]:
             reports = await probe.ask(START + EVERY * number + 7)

@@ -1,6 +1,7 @@
 """A canary at weight 0 that was found bad: whether it still answers requests, by a real Prometheus; and what is signalled."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from healer.routes.note import Note
 from healer.sources.canary.canary import CanaryProbe, CanarySignals
 from healer.sources.canary.drain import ServedRequests
 from healer.sources.canary.look import LookResult
+from healer.sources.canary.route import RouteLook
 from healer.sources.canary.sides import ObservedSide, Sides
 from tests.support.canary import LATENCY, when
 from tests.support.world import NAMESPACE, World, rule, rulebook
@@ -311,7 +313,7 @@ async def test_after_a_restart_the_incident_is_what_is_known(tmp_path: Path) -> 
         await lab.apply([namespace, *ingresses(NAMESPACE, weight=0)])
 
         async def looks(*numbers: int) -> list[str]:
-            probe = CanaryProbe(bound, prometheus, api, world.view, lambda *_: None, shifts=lambda key: kept)
+            probe = CanaryProbe(bound, prometheus, partial(RouteLook, api), world.view, lambda *_: None, shifts=lambda key: kept)
             reports = [report for number in numbers for report in await probe.ask(START + EVERY * number + 7)]
             return [
                 f"{'+' if each.firing else '-'}{each.name}: {each.message}" if isinstance(each, Signal) else f"?{each.why}"

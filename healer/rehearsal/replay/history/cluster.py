@@ -70,6 +70,7 @@ class _Facts:
 
     born: float
     values: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
     owner: tuple[str, str] = ("", "")
     conditions: dict[str, tuple[str, float]] = field(default_factory=dict)
     """By type: the status, and since when."""
@@ -93,6 +94,8 @@ class RebuiltCluster:
         self._touched: dict[Key, None] = {}
         self.labelled = False
         """Whether labels of pods are known."""
+        self.workloads_labelled = False
+        """Whether labels of workloads are."""
 
     def point(self, point: Point) -> None:
         """Take one point."""
@@ -186,7 +189,10 @@ class RebuiltCluster:
         if facts is None:
             facts = self._others[key] = _Facts(point.at)
             self._touched["Namespace", "", key[1]] = None
-        if name == "status_condition":
+        if name == "labels":
+            facts.labels = _named_labels(point)
+            self.workloads_labelled = self.workloads_labelled or bool(facts.labels)
+        elif name == "status_condition":
             if point.value == 1:
                 status = {"true": "True", "false": "False"}.get(point.labels.get("status", ""), "Unknown")
                 facts.conditions[point.labels.get("condition", "")] = (status, point.at)
@@ -213,8 +219,12 @@ def _ignore(_: RebuiltCluster, facts: _PodFacts, point: Point) -> None:
 
 def _labels(cluster: RebuiltCluster, facts: _PodFacts, point: Point) -> None:
     if point.value is not None:
-        facts.labels = {name.removeprefix(_LABEL): each for name, each in point.labels.items() if name.startswith(_LABEL)}
+        facts.labels = _named_labels(point)
         cluster.labelled = cluster.labelled or bool(facts.labels)
+
+
+def _named_labels(point: Point) -> dict[str, str]:
+    return {name.removeprefix(_LABEL): each for name, each in point.labels.items() if name.startswith(_LABEL)}
 
 
 def _phase(_: RebuiltCluster, facts: _PodFacts, point: Point) -> None:
@@ -319,8 +329,9 @@ def _container(name: str, facts: _ContainerFacts, pod: _PodFacts) -> ContainerSt
 
 
 def _meta(key: Key, facts: _Facts, **more: Any) -> Meta:
-    kind, namespace, name = key
-    return Meta(name, uid_of(kind, namespace, name), namespace, generation=1, creation_timestamp=moment(facts.born), **more)
+    _, namespace, name = key
+    born = moment(facts.born)
+    return Meta(name, uid_of(*key), namespace, generation=1, creation_timestamp=born, labels=facts.labels, **more)
 
 
 def _replica_set(key: Key, facts: _Facts) -> KubeObject:
