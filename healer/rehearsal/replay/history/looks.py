@@ -36,7 +36,7 @@ class RangedAnswers:
     def __init__(self, ranges: QueryApi, most: int) -> None:
         self._ranges = ranges
         self._most = most
-        self._known: dict[tuple[str, float], _Range] = {}
+        self._known: dict[tuple[str, float], _AnsweredRange] = {}
         self._most_looks: dict[str, int] = {}  # by expression, once one has failed
         self.until = 0.0
         """What is asked for reaches so far (epoch, s)."""
@@ -64,13 +64,13 @@ class RangedAnswers:
         """As of `QueryApi`. Raises QueryFailed."""
         return await self._ranges.range(expr, start, end, step)
 
-    async def _read(self, expr: str, at: float) -> "_Range":
+    async def _read(self, expr: str, at: float) -> "_AnsweredRange":
         """A range from `at` on. One that fails is tried with half as many looks: the expression may fail at one of them alone."""
         steps = max(0, int((self.until - at) / self.every + 1e-9))
         most = self._most_looks.get(expr, steps)
         while True:
             looks = min(steps, most)
-            found = _Range(round(at, 3), round(at + looks * self.every, 3))
+            found = _AnsweredRange(round(at, 3), round(at + looks * self.every, 3))
             try:
                 series = await self._ranges.range(expr, at, at + looks * self.every, self.every)
             except NotNow as error:
@@ -95,7 +95,7 @@ class RangedAnswers:
 
 
 @dataclass(slots=True)
-class _Range:
+class _AnsweredRange:
     first: float
     last: float
     at: dict[float, list[Sample]] = field(default_factory=lambda: defaultdict(list))
@@ -125,7 +125,7 @@ class UnknownRoute:
 
 
 @dataclass(slots=True)
-class _Look:
+class _RuleLooks:
     """What is asked for one rule."""
 
     rule: BoundRule
@@ -150,7 +150,7 @@ class Looks:
 
     def __init__(self, books: Iterable[Rulebook], settings: Settings, view: View, ranges: QueryApi, start: float) -> None:
         self._answers = RangedAnswers(ranges, settings.prometheus.series)
-        self._looks: dict[str, _Look] = {}  # by the rule's full name, as it is told
+        self._looks: dict[str, _RuleLooks] = {}  # by the rule's full name, as it is told
         known: set[str] = set()
         for book in books:
             for rule in book.rules:
@@ -160,7 +160,7 @@ class Looks:
                     named = rule if rule.name not in self._looks else replace(rule, ruleset=f"{asks}:{rule.ruleset}")
                     self._looks[named.name] = self._look(named, asks, settings, view, start)
 
-    def _look(self, rule: BoundRule, asks: str, settings: Settings, view: View, start: float) -> _Look:
+    def _look(self, rule: BoundRule, asks: str, settings: Settings, view: View, start: float) -> _RuleLooks:
         when = rule.rule.when
         if (canary := when.get(CANARY)) is not None:
             probe = CanaryProbe(
@@ -171,11 +171,11 @@ class Looks:
                 lambda judgement: None,
                 history=settings.prometheus.history,
             ).ask
-            return _Look(rule, asks, canary.every, probe, start)
+            return _RuleLooks(rule, asks, canary.every, probe, start)
         query = when.get(QUERY)
         assert query is not None  # the trigger is one of the two
         names = TargetLabels.of(settings.alerts)
-        return _Look(rule, asks, query.every, QueryProbe(rule, self._answers, view, names, self._unanswered).ask, start)
+        return _RuleLooks(rule, asks, query.every, QueryProbe(rule, self._answers, view, names, self._unanswered).ask, start)
 
     def _unanswered(self, rule: str, why: str) -> None:
         self._looks[rule].failing = why
@@ -223,7 +223,7 @@ class Looks:
                 yield from _lines(reports, at)
         self._answers.forget(at)
 
-    def _count(self, look: _Look, reports: Sequence[Report], at: float) -> None:
+    def _count(self, look: _RuleLooks, reports: Sequence[Report], at: float) -> None:
         look.looks += 1
         unknown = next((each.why for each in reports if isinstance(each, Unanswered)), "")
         if why := look.failing or unknown:
