@@ -8,6 +8,7 @@ from healer.model.incident import Incident, Reason
 from healer.rehearsal.testing.schema import Checkpoint, ExpectedAct, ExpectedDecision, ExpectedIncident
 from healer.rehearsal.testing.stage import rule_named
 from healer.rehearsal.timeline import TimelineLine, clock
+from healer.rules.messages import nearest
 from healer.rules.positions import Path
 from healer.rules.rulebook import Rulebook
 
@@ -61,7 +62,8 @@ class Outcomes:
         elif len(expected) > len(found):
             want = expected[len(found)]
             of = f" {want.target}" if want.target else ""
-            text = f"{key}[{len(found)}]: {want.action}{of} is expected by {clock(self.now)}, and was not done; {self._why(want)}"
+            text = f"{key}[{len(found)}]: {want.action}{of} is expected by {clock(self.now)}, and was not done"
+            text += f"; {self._why(want, dry_run=dry_run)}"
             yield FirstDifference(self.now, text, (key, len(found)))
 
     def _misfits(self, want: ExpectedAct, act: Act, at: float) -> Iterator[str]:
@@ -77,15 +79,18 @@ class Outcomes:
         if want.at is not None and abs(want.at - at) > _TOLERATED:
             yield f"it is done at {clock(at)}, not at {clock(want.at)}"
 
-    def _why(self, want: ExpectedAct) -> str:
-        """Why an act was not done: what healer decided last of its rule, or of any."""
-        made = _decided(self.entries, self._full(want.rule))
+    def _why(self, want: ExpectedAct, *, dry_run: bool) -> str:
+        """Why an act was not done: that its rule observes, or does not; else what healer decided last of its rule, or of any."""
+        rule = self._full(want.rule)
+        others = [act for _, act in acts_of(self.entries, dry_run=not dry_run) if rule in (None, act.incident.rule)]
+        if any(act.action == want.action for act in others):
+            return "it was done: write acts" if dry_run else "its rule observes: write wouldAct, or mode: enforce"
+        made = [each for each in _decided(self.entries, rule) if each[1].verb not in (Verb.OPEN, Verb.JOIN)]
         if not made:
             every = [each.effect.decision for each in self.entries if isinstance(each.effect, Decided)]
             heard = f": {_worded(every[-1].reason)}" if every else ", for it saw nothing of what rules are about"
             return f"healer decided nothing by {want.rule or 'any rule'}{heard}"
-        held = [each for each in made if each[1].verb in HOLDS]
-        entry, decision = (held or made)[-1]
+        entry, decision = made[-1]
         return f"at {clock(entry.at)} healer decided by {decision.rule}: {_worded(decision.reason)}"
 
     def _decisions(self, expected: Sequence[ExpectedDecision]) -> Iterator[FirstDifference]:
@@ -112,6 +117,8 @@ class Outcomes:
         for each, decision in others:
             seen.setdefault(f"{decision.reason.code} ({decision.verb})", each.at)
         said = ", ".join(f"{code} at {clock(at)}" for code, at in seen.items())
+        meant = nearest(want.reason, {decision.reason.code for _, decision in later} - {want.reason})
+        text += f" ({meant})" if meant else ""
         text += f"; healer decided {said}" if said else "; nothing was decided"
         entry = next((each for each, decision in others if decision.verb in HOLDS), None)
         return FirstDifference(self.now if entry is None else entry.at, text, ("decisions", number), entry)

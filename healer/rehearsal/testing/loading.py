@@ -194,6 +194,6 @@ def _settings(whole: RuleTest, case: RuleCase, document: Document, file: str, nu
     except SettingsError as error:
         path: Place = ("tests", number, "settings") if case.settings else ("settings",)
         for line in str(error).splitlines():
-            said = line.removeprefix(f"{file}: ")
+            said = line.removeprefix(f"{file}: ").removesuffix(" (see docs/settings.md)")
             problems.append(Problem(file, *document.at(path), dotted(path), said, "see docs/settings.md"))
         return Isolated()

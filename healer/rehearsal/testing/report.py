@@ -19,6 +19,11 @@ _LINES = 60
 """Lines of a timeline that are shown before the first difference, and after it."""
 
 
+_HEADING = (
+    "    what happened: when, an event or a state or a decision, of which rule and why (docs/safety.md explains each reason)"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ReportLine:
     """One line for people, and how it looks on a terminal."""
@@ -40,10 +45,8 @@ def failure(result: CaseResult) -> Iterator[ReportLine]:
     shown = [entry for entry in result.timeline if not entry.quiet or (difference is not None and entry is difference.entry)]
     marked = _marked(shown, result)
     begin = max(0, marked - _LINES)
-    yield ReportLine(
-        "    what happened: when, an event or a state or a decision, of which rule and why (docs/safety.md explains each reason)",
-        "dim",
-    )
+    if shown:
+        yield ReportLine(_HEADING, "dim")
     if begin:
         yield ReportLine(f"      ... {begin} lines before", "dim")
     for number, entry in enumerate(shown[begin : marked + _LINES], begin):

@@ -24,6 +24,8 @@ _GRACE = 30.0
 """Seconds after which a pod is gone that was deleted."""
 
 
+_NAMED = 20
+"""Pods that a hint names."""
 MAX_PODS = 2000
 """The pods that the cluster of a test can have."""
 
@@ -78,7 +80,8 @@ class CaseStage:
         with suppress(KeyError):
             return self.world.target(name)
         known = sorted(pod.metadata.name for pod in self.world.view.pods() if not pod.terminating)
-        raise CaseError(f"there is no pod {name!r} at that time", f"there are {', '.join(known)}")
+        shown = [*known[:_NAMED], f"and {len(known) - _NAMED} more"] if len(known) > _NAMED else known
+        raise CaseError(f"there is no pod {name!r} at that time", f"there are {', '.join(shown)}" if known else "there is none")
 
     def kept(self, name: str) -> Kept:
         """The workload of that name, or NAMESPACE/NAME. Raises CaseError."""
@@ -87,7 +90,8 @@ class CaseStage:
             if kept.obj.metadata.name == own and kept.obj.metadata.namespace == (space or self.world.namespace):
                 return kept
         known = sorted(kept.obj.metadata.name for kept in self.world.kept.values())
-        raise CaseError(f"there is no workload {name!r}", f"there are {', '.join(known)}")
+        there = f"the cluster of the test has {', '.join(known)}" if known else "the cluster of the test has none"
+        raise CaseError(f"there is no workload {name!r}", f"{there}: name one, or add it to its `workloads`")
 
     def rule(self, name: str) -> BoundRule:
         """The rule of that name, or RULESET/NAME. Raises CaseError."""

@@ -34,6 +34,19 @@ FAILURES: dict[str, tuple[Yaml, list[str], str]] = {
         ["healer decided nothing by crash: NoRule: no rule is about pod "],
         "0:05:00  missing    acts[0]: evict is expected by 0:05:00, and was not done",
     ),
+    "what was not done, because its rule observes": (
+        {"events": [SICK], "mode": "observe", "lasts": "5m", "cluster": {}, "expect": [{"acts": [{"action": "evict"}]}]},
+        ["acts[0]: evict is expected by 0:05:00, and was not done; its rule observes: write wouldAct, or mode: enforce"],
+        "0:05:00  missing    acts[0]: evict is expected by 0:05:00, and was not done",
+    ),
+    "what was done, and is said to be observed": (
+        {"events": [SICK], "lasts": "5m", "cluster": {}, "expect": [{"wouldAct": [{"action": "evict"}]}]},
+        [
+            "wouldAct[0]: evict is expected by 0:05:00, and was not done; it was done: write acts",
+            "as a test says it: wouldAct: []",
+        ],
+        "0:05:00  missing    wouldAct[0]: evict is expected by 0:05:00, and was not done",
+    ),
     "what was done, and should not": (
         {"events": [CRASH], "expect": [{"at": "5m", "acts": []}]},
         [
@@ -55,6 +68,11 @@ FAILURES: dict[str, tuple[Yaml, list[str], str]] = {
             "healer decided Slow (open) at 0:00:00, BelowFloor (defer) at 0:00:00"
         ],
         "0:00:00  defer      mine/slow: BelowFloor: pod/serving-1: it would leave 1 ready replica; minReady asks for 2",
+    ),
+    "a reason that is not spelt so": (
+        {"events": [SICK], "expect": [{"at": "5m", "decisions": [{"reason": "BelowFlor"}]}]},
+        ["decisions[0]: a decision by BelowFlor is expected by 0:05:00 (did you mean BelowFloor?); healer decided "],
+        "0:00:00  defer      mine/slow: BelowFloor: ",
     ),
     "a reason in other words": (
         {"events": [SICK], "expect": [{"at": "5m", "decisions": [{"reason": "BelowFloor", "says": "asks for 3"}]}]},

@@ -1,6 +1,7 @@
 """`healer test`: what happens is played as written, the first difference is found, and wrong files are told with their places."""
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,6 +17,7 @@ from healer.rehearsal.testing.loading import load_tests
 from healer.rehearsal.testing.schema import RuleTest
 from healer.rules.json_schema import json_schema
 from healer.rules.pod_conditions import POD_CONDITIONS
+from healer.rules.triggers import TRIGGERS
 from healer.rules.workload_conditions import WORKLOAD_CONDITIONS
 from tests.support.json_schema import faults
 from tests.unit.rehearsal.testing.cases import (
@@ -487,6 +489,28 @@ def test_each_command_of_the_page_runs(command: list[str], monkeypatch: pytest.M
 def test_the_page_shows_the_example_as_it_is() -> None:
     shown = SECTION.split("```yaml\n")[1].split("```")[0]
     assert (ROOT / "docs" / "examples" / "crash-loops.rules.test.yaml").read_text("utf-8").startswith(shown)
+
+
+KEYS = (ROOT / "docs" / "rule-tests.md").read_text("utf-8")
+
+
+def test_the_first_test_of_the_page_passes_and_fails_without_its_rule(tmp_path: Path) -> None:
+    """For a rule that observes, it says what to write."""
+    first = yaml.safe_load(KEYS.split("```yaml\n")[1].split("```")[0])
+    for mode, code in (("enforce", 0), ("observe", 1)):
+        file = write(tmp_path, [rule("crash-loop", mode=mode)], *first["tests"])
+        result = run(file)
+        assert result.exit_code == code, result.stdout
+    assert "its rule observes: write wouldAct, or mode: enforce" in result.stdout
+
+
+def test_the_page_has_an_event_for_each_trigger_as_an_example_plays_it() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(\{.*?\})` \| ", KEYS, re.MULTILINE)
+    triggers = [trigger for trigger, _ in rows]
+    assert sorted(triggers) == sorted(TRIGGERS)
+    example = yaml.safe_load((ROOT / "docs" / "examples" / "triggers.rules.test.yaml").read_text("utf-8"))
+    assert [[yaml.safe_load(event)] for _, event in rows] == [case["events"] for case in example["tests"]]
+    assert [case["name"] for case in example["tests"]] == triggers
 
 
 TESTS = sorted([*(ROOT / "rules").rglob("*.test.yaml"), *(ROOT / "docs" / "examples").glob("*.test.yaml")])
