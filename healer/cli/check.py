@@ -29,9 +29,11 @@ from healer.operate.cluster_check.cluster_check import Against, ClusterChecked, 
 from healer.operate.explain.show import clean, console
 from healer.operate.objects import OperateError, valid
 from healer.operate.rbac import DEFAULT_NAME
+from healer.rules.grants import RuleSetSettings, ignored, unknown_names, where_granted
 from healer.rules.loading import load_all, remarks
 from healer.rules.positions import Problem
 from healer.rules.rulebook import BoundRule, Rulebook
+from healer.section import PREFIX
 from healer.settings import SettingsError, load_settings
 from healer.sources.prometheus.client import connect
 
@@ -94,7 +96,8 @@ def check(
     texts = _read_texts(named) | ({"<stdin>": _stdin()} if STDIN in paths else {})
     rules, problems = _read_rules(texts, config, as_tenant)
     lacking, doubts = _by_settings(rules, config) if config is not None and not problems else ([], [])
-    problems, notes = problems + lacking, [*passed_over(named), *remarks(rules), *doubts]
+    problems, notes = problems + lacking, [*passed_over(named), *remarks(rules), *doubts, *where_granted(problems)]
+    notes += [] if (grants := _grants(config)) is None else ignored(grants)
     checked = ClusterChecked([], [], [])
     if cluster and not problems:
         checked = _against_cluster(rules, prometheus, account, within or [], context)
@@ -118,7 +121,7 @@ def _read_rules(texts: dict[str, str], config: Path | None, as_tenant: str) -> t
     """The rules, their problems, and those of templates. Wrong settings are printed and end the program with exit code 2."""
     try:
         rules, problems = load_all(texts, vocabulary(), tenants(config, as_tenant and valid(as_tenant, "a namespace")))
-        return rules, [*problems, *_template_faults(config)]
+        return rules, [*problems, *_template_faults(config), *_unknown_grants(config)]
     except (SettingsError, OperateError) as error:
         typer.echo(clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_SETUP) from error
@@ -128,6 +131,20 @@ def _by_settings(rules: list[BoundRule], config: Path) -> tuple[list[Problem], l
     """What settings that were read already, without an error, lack for the rules: problems, and remarks."""
     settings = load_settings(config)
     return unusable(Rulebook(rules), settings), [*doubtful(rules, settings)]
+
+
+def _grants(config: Path | None) -> RuleSetSettings | None:
+    """What the settings say of RuleSets; None where they say nothing. Raises SettingsError."""
+    if config is None and not any(name.upper().startswith(f"{PREFIX}RULESETS") for name in os.environ):
+        return None
+    return load_settings(config).rulesets
+
+
+def _unknown_grants(config: Path | None) -> list[Problem]:
+    """Grants of what there is not. Raises SettingsError."""
+    grants = _grants(config)
+    found = () if grants is None else unknown_names(grants, vocabulary())
+    return [Problem(f"{PREFIX}RULESETS__GRANTS", 0, 0, "", each) for each in found]
 
 
 def _template_faults(config: Path | None) -> list[Problem]:

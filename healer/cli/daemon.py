@@ -27,6 +27,7 @@ from healer.daemon.unusable import unusable
 from healer.journal.base import JournalMissing
 from healer.operate.objects import OperateError, valid
 from healer.operate.rbac import DEFAULT_NAME, RULES_NAME, apart, asked_for, manifests, needed, rule_roles
+from healer.rules.grants import ignored, where_granted
 from healer.rules.loading import remarks
 from healer.rules.rulebook import Rulebook
 from healer.rules.schema import Mode
@@ -75,7 +76,7 @@ def run(
         if record is not None:
             settings = settings.model_copy(update={"record": settings.record.model_copy(update={"folder": record})})
         stream = configure_logging(settings.log)
-        for remark in exposed(settings):
+        for remark in [*exposed(settings), *ignored(settings.rulesets)]:
             structlog.get_logger("healer").warning(remark)
         most = Mode(settings.mode)
         if most is not Mode.ENFORCE:
@@ -140,8 +141,9 @@ def rbac(
     when a rule needs objects outside all namespaces. deploy/healer has the manifests for the rules in rules/, under the name
     healer-packs: it takes nothing back of what you apply here. The settings http.token_review, http.control_token_file,
     cluster.nodes and rulesets.enabled add the reviews of tokens, what people do on the page, and the watches of nodes and of
-    RuleSets. A file with a namespace in its metadata is a RuleSet: what its rules need is printed too. Exit code 2 when the rules
-    or the settings cannot be used.
+    RuleSets. A file with a namespace in its metadata is a RuleSet: what its rules need is printed too. HEALER_RULESETS__GRANTS,
+    or the settings file in --config, must grant its namespace what they do. Exit code 2 when the rules or the settings cannot be
+    used.
     """
     try:
         rulebook = load_rules(paths, vocabulary(), tenants(config))
@@ -151,6 +153,8 @@ def rbac(
         lease, name = valid(lease, "the name of a Lease"), valid(name, "the name of a role")
     except (RulesError, OperateError, SettingsError) as error:
         typer.echo(f"healer: {error}", err=True)
+        for remark in where_granted(error.problems if isinstance(error, RulesError) else ()):
+            typer.echo(f"healer: {remark}", err=True)
         raise typer.Exit(EXIT_SETUP) from error
     needs, routes = needed(rulebook, ACTIONS) | asked_for(settings), apart(rulebook, ACTIONS)
     if roles_only:

@@ -110,13 +110,13 @@ class RuleCoverage:
         return found
 
     def _doubt(self, found: Sequence[Coverage]) -> None:
-        """Say once what a rule lacks, and once that it has it."""
+        """Say once what keeps a rule from working, and once that nothing does any more."""
         doubts = {f"{each.rule}: {doubt}": (each.rule, doubt) for each in found for doubt in each.doubts}
         for key in doubts.keys() - self._doubted:
             rule, doubt = doubts[key]
-            self._log.warning("a rule guards less than it says", rule=rule, reason=doubt)
+            self._log.warning("a rule cannot work as it is written", rule=rule, reason=doubt)
         for rule in {key.partition(":")[0] for key in self._doubted} - {rule for rule, _ in doubts.values()}:
-            self._log.info("a rule guards what it says", rule=rule)
+            self._log.info("a rule can work as it is written", rule=rule)
         self._doubted = set(doubts)
 
 

@@ -31,8 +31,6 @@ _HEALING = (5, 10, 30, 60, 120, 300, 600, 1200, 3600)
 _WIDE = (NODE_STORM, BREAKER, SET_ASIDE)
 _MOST_RULES = 20_000
 """Names of rules that metrics tell apart, over the life of the process."""
-_HASHED = 12
-"""Hexadecimal digits of a digest that a sample holds exactly."""
 _DRY_RUN = "dry-run"
 _OTHER = "other"
 """The name of all alerts that no rule is about: a sender can call them what he likes."""
@@ -86,9 +84,6 @@ class Metrics:
             "healer_rules_last_reload_success_timestamp_seconds", "When the rules in force were read, in seconds since the epoch."
         )
         self._loaded_at.set_to_current_time()
-        self._loaded_hash = gauge(
-            "healer_rules_hash", "A number made of the rules in force: replicas with the same rules show the same number."
-        )
         self._rulesets = gauge("healer_rulesets", "RuleSets in the cluster, by whether they are accepted.", ["accepted"])
         self._rules: dict[str, Mode | None] | None = None
         self._aside = gauge(
@@ -268,7 +263,7 @@ class Metrics:
         """Ask how the rules are whenever metrics are asked for."""
         self._loaded.set_function(lambda: not rules.problems)
         self._loaded_at.set_function(lambda: rules.loaded_at)
-        self._loaded_hash.set_function(lambda: int(rules.digest[:_HASHED], 16))
+        self.registry.register(_RulesInfo(lambda: rules.digest))
         self._rulesets.labels("true").set_function(lambda: sum(not each.reason for each in rules.judged))
         self._rulesets.labels("false").set_function(lambda: sum(bool(each.reason) for each in rules.judged))
 
@@ -321,6 +316,22 @@ class _JournalCollector(Collector):
             "healer_journal_unreadable", "Objects that cannot be read as incidents.", value=counts.undecodable
         )
         yield GaugeMetricFamily("healer_journal_objects", "Incident objects in the journal.", value=self._objects())
+
+
+class _RulesInfo(Collector):
+    """The digest of the rules in force."""
+
+    def __init__(self, digest: Callable[[], str]) -> None:
+        self._digest = digest
+
+    def collect(self) -> Iterable[Metric]:
+        info = GaugeMetricFamily(
+            "healer_rules_info",
+            "Always 1; the label is the digest of the rules in force: replicas with the same rules show the same one.",
+            labels=["digest"],
+        )
+        info.add_metric([self._digest()], 1.0)
+        yield info
 
 
 class _RuleBreakerCollector(Collector):

@@ -198,7 +198,7 @@ class RuleFiles:
             self._complain(error.problems)
             return
         self.problems, self._refused, self.loaded_at, self.digest = [], [], self._clock.wall(), _digest(texts)
-        self._log.info("rules reloaded", rules=len(rulebook.rules), digest=self.digest)
+        self._log.info("rules reloaded", rules=len(rulebook.rules))
         use(rulebook)
 
     def _complain(self, problems: list[Problem]) -> None:

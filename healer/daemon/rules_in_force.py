@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Never
 
+import structlog
+
 from healer.clock import Clock
 from healer.daemon.rulefiles import RuleFiles, vocabulary
 from healer.daemon.ruleset_reading import RuleSetReader
@@ -46,6 +48,8 @@ class RulesInForce:
         self._every = every
         self._clock = clock
         self._wake = asyncio.Event()
+        self._said = False
+        self._log = structlog.get_logger("healer.rules")
         self._used = rulebook  # the files' part of what is in force
         self.rulebook = rulebook
         """All of them."""
@@ -101,6 +105,9 @@ class RulesInForce:
             self._used = self._of_files
             self.rulebook = await asyncio.to_thread(self._together, self._of_files)
             self.loaded_at = self._clock.wall()
+        if changed or not self._said:
+            self._log.info("the digest of the rules in force", digest=self.digest, rules=len(self.rulebook.rules))
+            self._said = True
         return changed
 
     async def begin(self) -> bool:

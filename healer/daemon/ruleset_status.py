@@ -18,9 +18,11 @@ from healer.cluster.errors import ApiError, ClusterError, is_servers
 from healer.cluster.resources import RULESETS
 from healer.daemon.fair_turns import FairTurns
 from healer.daemon.rulesets import JudgedRuleSet, RuleSets, in_words
+from healer.engine.matching.coverage import counted
 from healer.http.rate import Rates
 from healer.model.incident import Incident
 from healer.model.ruleset import ACCEPTED, RuleSetCondition
+from healer.rules.schema import Mode
 from healer.turns import in_turns
 
 _EVERY = 5.0
@@ -198,8 +200,11 @@ def _found(each: JudgedRuleSet) -> _Acceptance | None:
 def _message(each: JudgedRuleSet) -> str:
     """Every problem with its path, a line each; and what is in force instead."""
     if not each.reason:
-        return f"{len(each.rules)} rules are in force"
-    kept = f"the rules of generation {each.in_force} stay in force" if each.rules else "none of its rules is in force"
+        rules = counted(len(each.rules), "rule")
+        if each.mode == Mode.OBSERVE:
+            return f"{rules} in force: healer observes, and changes nothing"
+        return f"{rules} in force, in the mode {each.mode} at most"
+    kept = f"healer goes on with the rules of generation {each.in_force}" if each.rules else "none of its rules is in force"
     lines: list[str] = []
     left = _LONGEST
     for number, problem in enumerate(each.problems):
@@ -209,7 +214,7 @@ def _message(each: JudgedRuleSet) -> str:
             break
         lines.append(line)
         left -= len(line)
-    return "\n".join([f"{kept}:", *lines])
+    return "\n".join([f"not accepted, and {kept}:", *lines])
 
 
 def _status(each: JudgedRuleSet, verdict: _Acceptance, fired: datetime | None, now: datetime) -> dict[str, Any]:

@@ -11,8 +11,8 @@ RULES_PATH = "/rules"
 
 class RuleRow(msgspec.Struct, frozen=True, rename="camel"):
     """One rule in force. `scope` is as in a rule file. `pods` and `workloads` count what its steps could treat, `watched` the
-    workloads that are only watched; they are None until its scope was counted. `written` is the mode that its file says, where
-    healer's own setting caps it, else "". `origin` is where it is written: "file:line", or "RuleSet NAMESPACE/NAME"."""
+    workloads that healer cannot act on; they are None until its scope was counted. `written` is the mode that its file says,
+    where healer's own setting caps it, else "". `origin` is where it is written: "file:line", or "RuleSet NAMESPACE/NAME"."""
 
     name: str
     mode: str

@@ -181,7 +181,7 @@ def _of_rules(found: HealerStatus) -> Iterator[RenderableType]:
     did = {} if found.daemon is None else {row.rule: row for row in found.daemon.activity}
     yield from _loaded(found, len(rules))
     rows: Table = table(
-        "rule", "from", "mode", "trigger", "pods", "workloads", "only watched", "last week", "guards less than it says"
+        "rule", "from", "mode", "trigger", "pods", "workloads", "cannot act on", "last week", "what keeps it from working"
     )
     for rule in rules:
         counts = ["?" if number is None else str(number) for number in (rule.pods, rule.workloads, rule.watched)]

@@ -17,7 +17,7 @@ from healer.rules.positions import Document, Path, Problem, dotted
 from healer.rules.schema import Mode, Rule, Step
 from healer.rules.triggers import NODE, TRIGGERS
 from healer.rules.vocabulary import Vocabulary, split_address
-from healer.section import Section
+from healer.section import PREFIX, Section
 
 _CAREFUL = list(Mode)
 """The modes, the most careful one first."""
@@ -25,6 +25,8 @@ _READS = frozenset({"get", "list", "watch"})
 _SHARED = frozenset({("", "nodes"), ("", "namespaces")})
 """Objects that belong to no namespace."""
 _NAMESPACE = r"^(\*|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)$"
+_NOT_GRANTED = "is not granted in"
+"""What each problem says that the settings could do away with."""
 _OWN_TRIGGERS = ("pod", "event", "workload", "alert")
 """The triggers that look at the objects and alerts of one namespace alone, and ask no server for it."""
 
@@ -125,16 +127,16 @@ def _beyond(rule: dict[str, Any], path: Path, tenant: Tenant) -> Iterator[_Findi
     when = _mapping(rule, "when")
     for name in TRIGGERS.keys() & when.keys():
         if name not in grant.triggers:
-            yield (*path, "when", name), f"the trigger {name} is not granted in {home}", _list(grant.triggers)
+            yield (*path, "when", name), f"the trigger {name} {_NOT_GRANTED} {home}", _list(grant.triggers)
     yield from _routes(when, (*path, "when"), home)
     mode = rule.get("mode", Mode.OBSERVE.value)
     acts = mode in (Mode.APPROVE.value, Mode.ENFORCE.value)
     if acts and _CAREFUL.index(Mode(mode)) > _CAREFUL.index(grant.mode):
-        yield (*path, "mode"), f"the mode {mode} is not granted in {home}", f"the most that is granted is {grant.mode}"
+        yield (*path, "mode"), f"the mode {mode} {_NOT_GRANTED} {home}", f"the most that is granted is {grant.mode}"
     for place, step in _steps(rule, path):
         for name in step:
             if acts and name != "verify" and name not in grant.actions:
-                yield (*place, name), f"the action {name} is not granted in {home}", _list(grant.actions)
+                yield (*place, name), f"the action {name} {_NOT_GRANTED} {home}", _list(grant.actions)
             channels = _mapping(step, name).get("channels")
             yield from _addresses(channels, (*place, name, "channels"), tenant)
         yield from _routes(step, place, home)
@@ -165,7 +167,7 @@ def _routes(written: Any, path: Path, home: str) -> Iterator[_Finding]:
 def _addresses(written: Any, path: Path, tenant: Tenant) -> Iterator[_Finding]:
     for index, address in enumerate(written if isinstance(written, list) else ()):
         if address not in tenant.grant.notify:
-            message = f"the address {address} is not granted in {tenant.namespace}"
+            message = f"the address {address} {_NOT_GRANTED} {tenant.namespace}"
             yield (*path, index), message, _list(tenant.grant.notify)
 
 
@@ -215,6 +217,22 @@ class RuleSetSettings(Section):
     grants: dict[Annotated[str, Field(pattern=_NAMESPACE)], Grant] = Field({})
     """What the RuleSets of each namespace may do, by the namespace; "*" is for every other one. Where nothing is granted, their
     rules observe. The keys of a grant are `mode`, `actions`, `triggers`, `notify` and `rules`: see docs/rules-as-code.md."""
+
+
+def ignored(settings: RuleSetSettings) -> Iterator[str]:
+    """A sentence for grants that mean nothing, because no rules are taken from RuleSets."""
+    if settings.grants and not settings.enabled:
+        text = f"{PREFIX}RULESETS__GRANTS means nothing while {PREFIX}RULESETS__ENABLED is false"
+        yield f"{text}: healer takes no rules from RuleSets; set it to true, or delete the grants"
+
+
+def where_granted(problems: Iterable[Problem]) -> Iterator[str]:
+    """A sentence that says where grants come from, if something is wrong only because it is not granted."""
+    if any(_NOT_GRANTED in problem.message for problem in problems):
+        yield (
+            f"what a namespace is granted is read from {PREFIX}RULESETS__GRANTS in the environment, or from the settings file in "
+            "--config: give this command the settings that the daemon has"
+        )
 
 
 def unknown_names(settings: RuleSetSettings, known: Vocabulary) -> Iterator[str]:

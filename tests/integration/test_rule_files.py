@@ -128,7 +128,8 @@ async def test_a_change_counts_within_seconds_and_is_seen_on_the_page_in_metrics
     assert good["at"] > before["at"]
     assert (good["digest"] != before["digest"], good["problems"]) == (True, [])
     assert good["digest"] in event["message"]
-    assert figures["healer_rules_hash"] == int(good["digest"][:12], 16)
+    assert figures[f"healer_rules_info{{digest={good['digest']}}}"] == 1
+    await healer.says("the digest of the rules in force", digest=good["digest"])
 
     _mount(rules_folder, "..3", _about("After").replace("enforce", "enforced"))
     await healer.says("rule files have errors: the last good rules stay")

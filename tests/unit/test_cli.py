@@ -146,12 +146,33 @@ def test_check_and_rbac_read_a_ruleset_as_the_cluster_would_with_what_the_settin
     done = healer("check", "-", stdin=_TENANTS)
     assert done.returncode == 1
     assert "<stdin>:10:13: the mode enforce is not granted in payments" in done.stdout
+    whence = "what a namespace is granted is read from HEALER_RULESETS__GRANTS in the environment, or from the settings file"
+    assert whence in _joined(done.stdout)
+    done = healer("rbac", "/dev/stdin", stdin=_TENANTS)
+    assert done.returncode == 2
+    assert whence in done.stderr
     grants = {"HEALER_RULESETS__GRANTS": json.dumps({"payments": {"mode": "enforce", "actions": ["evict"]}})}
     done = healer("check", "-", "-o", "json", stdin=_TENANTS, **grants)
-    assert [each["name"] for each in json.loads(done.stdout)["rules"]] == ["payments/serving/crash-loop"], done.stderr
+    found = json.loads(done.stdout)
+    assert [each["name"] for each in found["rules"]] == ["payments/serving/crash-loop"], done.stderr
+    silent = "HEALER_RULESETS__GRANTS means nothing while HEALER_RULESETS__ENABLED is false"
+    assert any(silent in each for each in found["remarks"])
     done = healer("rbac", "/dev/stdin", stdin=_TENANTS, HEALER_RULESETS__ENABLED="true", **grants)
     assert "pods/eviction" in done.stdout
     assert "rulesets/status" in done.stdout
+
+
+def _joined(text: str) -> str:
+    """What a terminal of some width shows, as it was written."""
+    return " ".join(text.split())
+
+
+def test_check_says_what_grants_name_that_there_is_not() -> None:
+    grants = json.dumps({"payments": {"actions": ["evikt"]}})
+    done = healer("check", "-", stdin=PACK.read_text(), HEALER_RULESETS__ENABLED="true", HEALER_RULESETS__GRANTS=grants)
+    assert done.returncode == 1
+    assert "HEALER_RULESETS__GRANTS: 'payments' is granted the action evikt, which there is not" in _joined(done.stdout)
+    assert "means nothing" not in done.stdout
 
 
 def test_check_reads_rule_files_as_those_of_a_namespace_where_it_is_told_to(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def test_any_other_event_is_its_words_and_what_goes_with_them() -> None:
     assert line(event="healer is ready", pods=3, role="leader", empty="") == (
         "14:05:09             healer is ready  pods=3  role=leader"
     )
-    assert line(event="a rule guards less than it says", level="warning", reason="no pod") == (
-        "14:05:09  warn       a rule guards less than it says  reason=no pod"
+    assert line(event="a rule cannot work as it is written", level="warning", reason="no pod") == (
+        "14:05:09  warn       a rule cannot work as it is written  reason=no pod"
     )
 
 

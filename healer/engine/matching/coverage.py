@@ -43,8 +43,8 @@ class Coverage:
         text = f"{self.rule} covers {counted(self.pods, 'pod')} of {counted(self.workloads, 'workload')}"
         if not self.watched:
             return text
-        kind, is_are = ("a kind", "is") if self.watched == 1 else ("kinds", "are")
-        return f"{text} ({counted(self.watched, 'workload')} of {kind} that healer does not treat yet {is_are} only watched)"
+        kind = "a kind" if self.watched == 1 else "kinds"
+        return f"{text} (and {counted(self.watched, 'workload')} of {kind} that healer cannot act on)"
 
 
 def counted(number: int, what: str) -> str:
@@ -207,7 +207,7 @@ def differs(
 def _none_treated(kinds: Iterable[str], treated: Iterable[str]) -> str:
     named = sorted({kind or "pods that nobody owns" for kind in kinds})
     acts_on = ", ".join(f"{kind}s" for kind in treated)
-    return f"all that is in its scope is only watched: healer acts on {acts_on}, and there are {', '.join(named)}"
+    return f"healer cannot act on anything in its scope: it acts on {acts_on}, and there are {', '.join(named)}"
 
 
 def _unmet(selector: LabelSelector, found: Sequence[Mapping[str, str]], what: str, where: str) -> Iterator[str]:

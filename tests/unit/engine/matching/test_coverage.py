@@ -92,12 +92,12 @@ def foreign(view: View) -> View:
         (
             "{namespaces: [production]}",
             "evict",
-            "covers 2 pods of 1 workload (2 workloads of kinds that healer does not treat yet are only watched)",
+            "covers 2 pods of 1 workload (and 2 workloads of kinds that healer cannot act on)",
         ),
         (
             "{namespaces: [production], selector: {matchLabels: {app: db}}}",
             "evict",
-            "covers 0 pods of 0 workloads (2 workloads of kinds that healer does not treat yet are only watched)",
+            "covers 0 pods of 0 workloads (and 2 workloads of kinds that healer cannot act on)",
         ),
         ("{namespaces: [production]}", "page", "covers 5 pods of 3 workloads"),
     ],
@@ -128,7 +128,7 @@ def test_a_scope_of_which_nothing_can_be_treated_is_a_doubt() -> None:
     )
     treated = ", ".join(f"{kind}s" for kind in WORKLOADS)
     assert Covering(foreign(cluster())).of(bound).doubts == (
-        f"all that is in its scope is only watched: healer acts on {treated}, and there are Job, pods that nobody owns",
+        f"healer cannot act on anything in its scope: it acts on {treated}, and there are Job, pods that nobody owns",
     )
 
 
