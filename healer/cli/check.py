@@ -96,8 +96,7 @@ def check(
     texts = _read_texts(named) | ({"<stdin>": _stdin()} if STDIN in paths else {})
     rules, problems = _read_rules(texts, config, as_tenant)
     lacking, doubts = _by_settings(rules, config) if config is not None and not problems else ([], [])
-    problems, notes = problems + lacking, [*passed_over(named), *remarks(rules), *doubts, *where_granted(problems)]
-    notes += [] if (grants := _grants(config)) is None else ignored(grants)
+    problems, notes = problems + lacking, [*passed_over(named), *remarks(rules), *doubts, *_on_grants(config, problems)]
     checked = ClusterChecked([], [], [])
     if cluster and not problems:
         checked = _against_cluster(rules, prometheus, account, within or [], context)
@@ -138,6 +137,12 @@ def _grants(config: Path | None) -> RuleSetSettings | None:
     if config is None and not any(name.upper().startswith(f"{PREFIX}RULESETS") for name in os.environ):
         return None
     return load_settings(config).rulesets
+
+
+def _on_grants(config: Path | None, problems: list[Problem]) -> list[str]:
+    """Remarks on what the settings grant, or do not. Raises SettingsError."""
+    grants = _grants(config)
+    return [*where_granted(problems), *([] if grants is None else ignored(grants))]
 
 
 def _unknown_grants(config: Path | None) -> list[Problem]:
