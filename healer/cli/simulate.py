@@ -112,7 +112,7 @@ def _show(found: "Simulation") -> None:
     screen = console()
     screen.print(clean(f"{found.scenario.metadata.name}: {found.scenario.spec.about}"), style="bold")
     table = Table(box=None, pad_edge=False)
-    for title in ("policy", "availability", "requests failed", "of", "time to heal", "not healed", "actions"):
+    for title in ("policy", "availability", "requests failed", "requests", "time to heal", "not healed", "actions"):
         table.add_column(title, justify="left" if title in ("policy", "actions") else "right")
     for name, life in found.lives.items():
         median = time_to_heal(life)
@@ -123,7 +123,7 @@ def _show(found: "Simulation") -> None:
             f"{life.requests:,.0f}",
             "-" if median is None else about(median),
             str(sum(strike.healed is None for strike in life.strikes)),
-            ", ".join(f"{count} {action}" for action, count in actions(life).items()) or "none",
+            ", ".join(f"{action} {count:,}" for action, count in actions(life).items()) or "none",
         )
     screen.print(table)
     for name, life in found.lives.items():
@@ -134,7 +134,7 @@ def _show(found: "Simulation") -> None:
     for rule, why in found.not_played.items():
         screen.print(clean(f"rule {rule} finds nothing here: {why}"), style="dim")
     if found.ruling is not None:
-        met = "" if found.ruling.met else ", and not as the scenario expects:"
-        screen.print(f"{found.ruling.verdict}{met}", style="green" if found.ruling.met else "bold red")
+        met = "as the scenario expects" if found.ruling.met else "which is not as the scenario expects:"
+        screen.print(f"{found.ruling.verdict}, {met}", style="green" if found.ruling.met else "bold red")
         for each in found.ruling.faults:
             screen.print(clean(f"  {each}"), style="red")

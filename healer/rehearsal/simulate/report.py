@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import accumulate
-from math import floor
 from pathlib import Path
 
 from healer.model.duration import about
@@ -69,7 +68,7 @@ def _summary(lives: Sequence[Life]) -> str:
                 f"{life.requests:,.0f}",
                 "-" if median is None else about(median),
                 str(sum(strike.healed is None for strike in life.strikes)),
-                ", ".join(f"{count} {action}" for action, count in actions(life).items()) or "none",
+                ", ".join(f"{action} {count:,}" for action, count in actions(life).items()) or "none",
             ]
         )
     titles = ["policy", "availability", "requests failed", "requests", "median time to heal", "not healed", "actions"]
@@ -89,16 +88,22 @@ def _plots(lives: Sequence[Life]) -> Iterable[str]:
         failed[life.policy] = [(0.0, 0.0), *zip(times, accumulate(lost), strict=True)]
     marks, lasts = [strike.began for strike in lives[0].strikes], lives[0].lasts
     least = min((value for points in answered.values() for _, value in points), default=1.0)
-    low = floor(min(least, 0.99) * 20) / 20 if least < 0.99 else 0.99
     most = max((points[-1][1] for points in failed.values() if points), default=0.0)
     title = "Share of the requests that is answered, over time"
-    yield _figure(title, svg(Plot(title, answered, marks, lasts, low, 1.0, lambda value: f"{value:.1%}")))
+    least = min(least, 0.99)
+    yield _figure(title, svg(Plot(title, "of all requests", answered, marks, lasts, least, 1.0, _percent)))
     title = "Requests that have failed so far"
-    yield _figure(title, svg(Plot(title, failed, marks, lasts, 0.0, most or 1.0, lambda value: f"{value:,.0f}")))
+    yield _figure(title, svg(Plot(title, "requests", failed, marks, lasts, 0.0, most or 1.0, lambda value: f"{value:,.0f}")))
+
+
+def _percent(share: float) -> str:
+    """As few digits as the value needs: 100%, 99.8%."""
+    return f"{100 * share:.5g}%"
 
 
 def _figure(title: str, picture: str) -> str:
-    return f"<figure>{picture}<figcaption>{title}. Dotted lines are faults.</figcaption></figure>"
+    frame = f'<div class="wide" role="region" aria-label="{escape(title)}" tabindex="0">{picture}</div>'
+    return f"<figure>{frame}<figcaption>{title}.</figcaption></figure>"
 
 
 def _faults(lives: Sequence[Life]) -> str:
@@ -114,12 +119,18 @@ def _faults(lives: Sequence[Life]) -> str:
 
 
 def _timeline(life: Life) -> Iterable[str]:
-    yield f"<h2>What happened: {escape(life.policy)}</h2>"
+    yield f"<section><h2>What happened: {escape(life.policy)}</h2>"
     if len(life.timeline) > _MOST:
         yield f'<p class="quiet">The first {_MOST} of {len(life.timeline)} lines.</p>'
+    if not life.timeline:
+        yield "<p>Nothing.</p></section>"
+        return
     rows = "".join(map(_line, life.timeline[:_MOST]))
-    head = _head(["time", "what", "workload", "rule", "reason", ""], set())
-    yield _framed(f"What happened under {life.policy}", f"<table>{head}<tbody>{rows}</tbody></table>")
+    head = _head(["time", "what", "workload", "rule", "reason", "in words"], set())
+    name = f"only-{escape(life.policy)}"
+    yield f'<input class="only" type="checkbox" id="{name}"><label for="{name}">only faults, alerts and acts</label>'
+    yield _framed(f"What happened under {life.policy}", f'<table class="story">{head}<tbody>{rows}</tbody></table>')
+    yield "</section>"
 
 
 def _line(entry: TimelineLine) -> str:

@@ -37,4 +37,15 @@ async def test_a_browser_finds_nothing_wrong_and_asks_for_nothing(page: Path) ->
         rows = await browser.run("[...document.querySelectorAll('tr.act')].map((row) => row.cells[0].innerText)")
         assert rows == ["0:11:00"]
         assert await browser.run("document.querySelectorAll('svg polyline').length") == 4
+        shown = "[...document.querySelectorAll('.story tbody tr')].filter((row) => row.offsetHeight).map((row) => row.className)"
+        assert {"fault", "act", "open"} <= {*await browser.run(shown)}
+        await browser.run("document.querySelector('#only-healer').click()")
+        kinds = await browser.run(shown)
+        assert {"fault", "act"} <= {*kinds}
+        assert not {"open", "acting", "verifying", "healed"} & {*kinds}
+        words = await browser.run("[...document.querySelectorAll('svg')].map((each) => each.getAttribute('aria-label'))")
+        assert words == [
+            "Share of the requests that is answered, over time: healer ends at 100%; none ends at 66.667%",
+            "Requests that have failed so far: healer ends at 450; none ends at 15,000",
+        ]
         assert browser.trouble == []
