@@ -108,9 +108,9 @@ class TakingBack:
         return None if on_top is None else Reason("OtherIncident", f"{on_top} was made on top of it, and is taken back first")
 
     def _standing(self, incident: Incident) -> Iterator[StandingChange]:
-        if self._journal.made_as(incident.id) is None:
-            return  # not written yet, or not by healer
         notices = self._journal.recall(incident.id)
+        if not notices or self._journal.made_as(incident.id) is None:
+            return  # there is nothing, or it is not written yet, or not by healer
         for name in self._actions.keys() & notices.keys():
             for key, text in list(notices[name].items()):
                 try:

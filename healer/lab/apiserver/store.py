@@ -108,7 +108,10 @@ class Store:
 
     def collection(self, name: str) -> Collection:
         """The collection of a name, created at the first use."""
-        return self._collections.setdefault(name, Collection(floor=self.compacted))
+        found = self._collections.get(name)
+        if found is None:
+            found = self._collections[name] = Collection(floor=self.compacted)
+        return found
 
     def names(self) -> Iterator[str]:
         """The names of all collections."""

@@ -87,9 +87,15 @@ class DisruptionController(Controller):
     def _scale(self, pods: list[Object]) -> int:
         """The sum of the replicas of the pods' controllers. A pod without a controller counts as one."""
         asked: dict[str, int] = {}
+        known: set[str] = set()
         for pod in pods:
+            owner = controller_of(pod)
+            if owner is not None and owner["uid"] in known:
+                continue
             uid, replicas = self._top_owner(pod)
             asked[uid] = replicas
+            if owner is not None:
+                known.add(owner["uid"])
         return sum(asked.values())
 
     def _top_owner(self, pod: Object) -> tuple[str, int]:

@@ -63,6 +63,8 @@ class PlayedSilences:
 
     def of(self, labels: Mapping[str, str]) -> list[str]:
         """The ids of those that silence an alert with these labels."""
+        if not self._made:
+            return []
         return [each.id for each in self.active() if all(labels.get(name) == value for name, value in each.matchers.items())]
 
 

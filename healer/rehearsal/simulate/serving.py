@@ -96,7 +96,11 @@ class Service:
         if not self.endpoints or not self.rate:
             return self.rate
         each = self.rate / len(self.endpoints)
-        return math.fsum(self._lost(each, how) for how in self.endpoints.values())
+        known: dict[int, float] = {}  # most pods answer alike
+        for how in self.endpoints.values():
+            if id(how) not in known:
+                known[id(how)] = self._lost(each, how)
+        return math.fsum(known[id(how)] for how in self.endpoints.values())
 
     def _lost(self, each: float, how: SickAnswers) -> float:
         """How many of the requests that come to one pod fail."""
