@@ -136,6 +136,10 @@ class Engine:
             self._pipeline.follow_up(turn)
         return turn.effects
 
+    def suppose_made_good(self, workload: str) -> None:
+        """Take it that what was taken down of a workload (by uid) is replaced: in a record of other deeds nobody replaces it."""
+        self._parts.guard_state.ledger.suppose_made_good(workload)
+
     def sift(self, incidents: Iterable[Incident], view: View, now: float) -> Sifted:
         """What of a journal is believed; only that is to be restored."""
         return sift(incidents, self._matcher.rulebook.by_name, view, self._tuning.home, now)

@@ -136,6 +136,10 @@ class Ledger:
         else:
             del self._disruptions[workload]
 
+    def suppose_made_good(self, workload: str) -> None:
+        """Forget the disruptions of a workload."""
+        self._disruptions.pop(workload, None)
+
     def remembers(self) -> bool:
         """Whether there is anything that may be forgotten some time."""
         return bool(self._actions or self._ended or self._disruptions or self._taken or self._denied)

@@ -40,7 +40,7 @@ from healer.daemon.recording.reading import RecordError
 from healer.journal.memory import MemoryJournal
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act, Acted, Approval, Decided, Decision, Dropped, Effect, Input, Record, TakenBack, Undone
-from healer.model.incident import Incident
+from healer.model.incident import Incident, State
 from healer.model.kube import KubeObject
 from healer.model.signal import Answered, Signal, Unanswered
 from healer.rehearsal.driver import Driver
@@ -343,6 +343,8 @@ class Player:
                 case Record(incident):
                     self._journal.note(incident)
                     self.story.changed(incident)
+                    if incident.id in self._assumed and (incident.state.settled or incident.state is State.ESCALATED):
+                        driver.engine.suppose_made_good(incident.workload.uid)
                 case Decided(decision, again):
                     self._decisions.note(decision, self._workload_of(decision, driver))
                     if not again:

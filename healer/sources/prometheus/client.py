@@ -245,7 +245,7 @@ class Prometheus:
 
     def _few(self, found: list[T]) -> list[T]:
         if len(found) > self._most:
-            raise QueryFailed(f"Prometheus: more than {self._most} series answer the query: aggregate, or select fewer")
+            raise TooMuch(f"Prometheus: more than {self._most} series answer the query: aggregate, or select fewer")
         return found
 
 

@@ -34,13 +34,14 @@ from healer.rules.rulebook import Rulebook
 from healer.rules.triggers import CANARY, WORKLOAD
 from healer.settings import Settings
 from healer.sources.alertmanager.alert import Alert, read
-from healer.sources.prometheus.client import Prometheus, QueryFailed
+from healer.sources.prometheus.client import Prometheus, QueryFailed, TooMuch
 from healer.sources.targets import TargetLabels
 from healer.workloads.registry import WORKLOADS, core_resources
 
 _NODE = "Node"
 _CLUSTER = "cluster"
 """The label by which several clusters in one Prometheus are usually told apart."""
+_FEWER = "--match asks for fewer series, as 'namespace=\"ml\"'"
 LACKS = {"model": "the history has no answers of model servers", "event": "the history has no Events"}
 """Why rules are not judged, by their trigger."""
 _LONG = 3650 * 86_400.0
@@ -96,14 +97,15 @@ class PrometheusHistory:
                 yield from self._lines(runner, prometheus)
             except QueryFailed as error:
                 far = f"; the history was read up to {moment(self._read_to)}" if self._read_to > self._start else ""
-                raise RecordError(f"{error}{far}") from error
+                hint = f"; {_FEWER}" if isinstance(error, TooMuch) else ""
+                raise RecordError(f"{error}{far}{hint}") from error
             finally:
                 runner.run(prometheus.aclose())
 
     def _lines(self, runner: asyncio.Runner, connection: Prometheus) -> Iterator[AnyLine]:
         names = runner.run(connection.metric_names(self._start, self._end))
         prometheus = PatientPrometheus(connection, self._pauses)
-        self._metrics = runner.run(self._known(connection, [name for name in METRICS if name in names]))
+        self._metrics = runner.run(self._known(prometheus, [name for name in METRICS if name in names]))
         looks = self._looks = Looks(self._books, self._settings, self._view, prometheus, self._start)
         if not self._metrics and not looks.marks:
             raise RecordError(
@@ -128,22 +130,22 @@ class PrometheusHistory:
             self.remarks.append(f"alert {name}: {why}")
         self.remarks += looks.remarks
 
-    async def _known(self, connection: Prometheus, names: Sequence[str]) -> list[HistoryMetric]:
+    async def _known(self, prometheus: PatientPrometheus, names: Sequence[str]) -> list[HistoryMetric]:
         """The metrics as they are written there. Raises QueryFailed, and RecordError when several clusters are mixed up."""
         found: list[HistoryMetric] = []
         for name in names:
-            there = await connection.label_names(name, self._start, self._end) if name != ALERTS else ()
+            there = await prometheus.label_names(name, self._start, self._end) if name != ALERTS else ()
             found.append(HistoryMetric(name, there, self._match))
             if name == PODS and _CLUSTER in there:
-                await self._one_cluster(connection)
+                await self._one_cluster(prometheus)
         return found
 
-    async def _one_cluster(self, connection: Prometheus) -> None:
+    async def _one_cluster(self, prometheus: PatientPrometheus) -> None:
         matched = f"{PODS}{{{self._match}}}"
         clusters: set[str] = set()
         for at in (self._start, self._end):
             clusters |= {
-                sample.labels.get(_CLUSTER, "") for sample in await connection.query(f"count by ({_CLUSTER}) ({matched})", at)
+                sample.labels.get(_CLUSTER, "") for sample in await prometheus.query(f"count by ({_CLUSTER}) ({matched})", at)
             }
         if len(clusters) > 1:
             first, *_ = names = sorted(clusters)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from healer.sources.prometheus.client import NotNow, QueryApi, Sample, Series, TooMuch
+from healer.sources.prometheus.client import NotNow, Prometheus, Sample, Series, TooMuch
 
 T = TypeVar("T")
 
@@ -13,15 +13,21 @@ PAUSES = (1.0, 4.0, 10.0)
 """Seconds between two tries."""
 _POINTS = 5000
 """The most points of a series in one answer. Prometheus allows 11,000."""
+_LEAST = 16
+"""Steps of which no half is asked for: the server is too slow, or too much is wanted at each step."""
 
 
 class PatientPrometheus:
     """The queries of a Prometheus. `pauses` are the seconds between two tries of one query."""
 
-    def __init__(self, prometheus: QueryApi, pauses: Sequence[float] = PAUSES) -> None:
+    def __init__(self, prometheus: Prometheus, pauses: Sequence[float] = PAUSES) -> None:
         self._prometheus = prometheus
         self._pauses = pauses
         self._fewer: dict[str, int] = {}  # by expression: the steps that were not too much
+
+    async def label_names(self, metric: str, start: float, end: float) -> frozenset[str]:
+        """As of `Prometheus`. Raises QueryFailed."""
+        return await self._tried(lambda: self._prometheus.label_names(metric, start, end))
 
     async def query(self, expr: str, at: float) -> list[Sample]:
         """As of `QueryApi`. Raises QueryFailed."""
@@ -34,7 +40,7 @@ class PatientPrometheus:
             try:
                 return await self._tried(lambda: self._prometheus.range(expr, start, end, step))
             except TooMuch:
-                if steps < 1:
+                if steps < _LEAST:
                     raise
                 self._fewer[expr] = steps // 2
         middle = start + steps // 2 * step

@@ -95,6 +95,22 @@ def test_a_pod_that_would_have_been_gone_is_no_new_trouble() -> None:
     assert [(pod, echo) for _, pod, _, _, echo in done(result)] == [("serving-2", False), ("serving-2", True)]
 
 
+def test_a_pod_that_stays_in_the_record_holds_back_no_later_act_on_its_workload() -> None:
+    """Its replacement never comes there; when its incident is over it counts as replaced."""
+
+    def two(drill: Drill) -> None:
+        drill.alert("serving-1", "HighLatency")
+        drill.wait(600)
+        drill.alert("serving-1", "HighLatency", firing=False)
+        drill.wait(7200)
+        drill.alert("serving-3", "HighLatency")
+        drill.wait(600)
+
+    result = replay(record(two, NOBODY), rulebook(rule("slow", when={"alert": ["HighLatency"]})))
+    assert [(pod, echo) for _, pod, _, _, echo in done(result) if not echo] == [("serving-1", False), ("serving-3", False)]
+    assert [hold.code for hold in result.story.holds.values() if hold.at > START + 7000] == []
+
+
 def test_slower_rules_do_not_act_on_what_was_healed_before() -> None:
     lines = record(healed)
     result = replay(lines, SLOWER, recorded=True)
