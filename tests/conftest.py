@@ -1,9 +1,10 @@
 """What holds for the whole run: figures that a test records as the property `figures` are printed after it; Ctrl-C works."""
 
+import gc
 import os
 import signal
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
@@ -20,7 +21,7 @@ def pytest_configure() -> None:
     A background job of a script is started with SIGINT ignored, and so would be all that it starts: a handler of one's own is
     what a new program does not inherit.
     """
-    os.environ.setdefault("SSL_CERT_FILE", os.devnull)  # no test trusts public authorities, and reading them takes 35 ms a client
+    os.environ["SSL_CERT_FILE"] = os.devnull  # no test trusts public authorities, and reading them takes 35 ms a client
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
@@ -28,6 +29,18 @@ def pytest_configure() -> None:
     # An example that takes long tells of the machine, and of coverage.py that traces it, not of the code.
     hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
     hypothesis.settings.load_profile("untimed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage among what is collected: all of it lives as long as the run, and each look takes half a second."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -26,8 +26,8 @@ Json = Any
 
 def environment(home: Path, settings: Mapping[str, str | Path]) -> dict[str, str]:
     """The whole environment of a healer: these settings, and nothing of whoever runs the tests."""
-    path = {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "PYTHONUNBUFFERED": "1"}
-    return path | {name: str(value) for name, value in settings.items()}
+    usual = {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "PYTHONUNBUFFERED": "1", "SSL_CERT_FILE": os.devnull}
+    return usual | {name: str(value) for name, value in settings.items()}
 
 
 class Verb(Process):

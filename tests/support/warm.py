@@ -6,6 +6,7 @@ the command itself starts is what every test of a verb shows.
 """
 
 import asyncio
+import gc
 import json
 import os
 import selectors
@@ -192,6 +193,8 @@ if __name__ == "__main__":
     import healer.daemon.daemon  # noqa: F401 - a verb imports it when it runs
     from healer.cli import main
 
+    gc.collect()
+    gc.freeze()  # each healer would look through all that was imported, copy its pages by that, and do so again at its end
     if (start := _serve(int(sys.argv[1]))) is not None:
         _become(start)
         main()
