@@ -21,6 +21,10 @@ from healer.operate.workload import listed
 
 WORKLOADS = (("llm", "production", 3), ("ranker", "payments", 2))
 """The Deployments: name, namespace, replicas. All but one pod of each are to be ready, by a PodDisruptionBudget."""
+_HOME = "healer"
+"""The namespace for the manifests of deploy/healer."""
+_IMAGE = "registry.example.com/model-server:1.0"
+"""No container of it runs."""
 _SHOWN = {"crash": "crashes at each start", "hang": "runs and is never ready", "oom": "is killed out of memory", "ok": "is well"}
 _MERGE = "application/merge-patch+json"
 
@@ -59,13 +63,20 @@ async def _serve(lab: Lab, kubeconfig: Path, definitions: Collection[str], say: 
             loop.add_signal_handler(number, ended.set)
         for text in definitions:
             await lab.apply_yaml(text)
-        for name, namespace, replicas in WORKLOADS:
-            await lab.apply(serving(name, namespace, replicas=replicas, min_available=replicas - 1))
+        await lab.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _HOME}})
+        for workload in WORKLOADS:
+            await lab.apply(_manifests(*workload))
         await lab.wait_for(_all_ready)
         lab.write_kubeconfig(kubeconfig)
         for line in _preface(lab.url, kubeconfig):
             say(line)
         await ended.wait()
+
+
+def _manifests(name: str, namespace: str, replicas: int) -> list[Object]:
+    deployment, *others = serving(name, namespace, replicas=replicas, min_available=replicas - 1, image=_IMAGE)
+    deployment["spec"]["template"]["spec"]["containers"][0]["name"] = name
+    return [deployment, *others]
 
 
 def _all_ready(lab: Lab) -> bool:
