@@ -62,9 +62,9 @@ class Parts:
                 self._count_for_breakers(case.incident, turn)
 
     def _count_for_breakers(self, incident: Incident, turn: Turn) -> None:
-        state, namespace = self.guard_state, incident.workload.namespace if incident.of_tenant else ""
-        if not namespace or state.tenant_breakers.count_opening(namespace, turn.now):
-            state.cluster_breaker.count_opening(turn, namespace)
+        state = self.guard_state
+        if not incident.tenant or state.tenant_breakers.count_opening(incident.tenant, turn.now):
+            state.cluster_breaker.count_opening(turn, incident.tenant)
 
 
 def assemble(rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuning, guards: Guards) -> Parts:

@@ -212,6 +212,11 @@ class Incident:
         return self.rule.count("/") > 1
 
     @property
+    def tenant(self) -> str:
+        """The namespace of the RuleSet in the cluster that its rule is of; "" for a rule of healer's own files."""
+        return self.workload.namespace if self.of_tenant else ""
+
+    @property
     def any_sick(self) -> bool:
         """Whether a signal still fires for any target."""
         return any(target.signals for target in self.targets.values())

@@ -18,6 +18,7 @@ import structlog
 from healer.model.incident import Incident, State
 from healer.sinks.base import SinkMeters
 from healer.sinks.memory import Memory, NotKept, TimedMemory
+from healer.sinks.source_turns import SourceTurns
 from healer.sinks.targets import Pace
 
 M = TypeVar("M")
@@ -79,6 +80,7 @@ class _Queue:
     troubles: int = 0
     refuses: str = ""
     limit: asyncio.Timeout | None = None
+    turns: SourceTurns = field(default_factory=SourceTurns)
 
     async def next(self) -> Delivery:
         """The delivery whose turn it is; waits until there is one."""
@@ -86,9 +88,9 @@ class _Queue:
         while True:
             now = loop.time()
             due = {each: max(each.not_before, self.paused_until) for each in self.pending}
-            for each, at in due.items():
-                if at <= now:
-                    return each
+            ready = (each for each, at in due.items() if at <= now)
+            if (delivery := self.turns.next(ready, lambda each: each.incident.tenant)) is not None:
+                return delivery
             self.added.clear()
             try:
                 async with asyncio.timeout_at(min(due.values(), default=None)):
@@ -241,8 +243,8 @@ class DeliverySink(ABC, Generic[M]):
         if len(queue.known) < self._pace.capacity:
             return
 
-        def worth(item: tuple[str, Delivery]) -> tuple[bool, bool]:
-            return item[1] in queue.pending, item[1].incident.state is not State.CLOSED
+        def worth(item: tuple[str, Delivery]) -> tuple[bool, bool, bool]:
+            return item[1] in queue.pending, item[1].incident.state is not State.CLOSED, not item[1].incident.tenant
 
         name, delivery = min(queue.known.items(), key=worth)
         del queue.known[name]

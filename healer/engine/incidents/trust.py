@@ -62,8 +62,7 @@ def openings(incidents: Iterable[Incident]) -> Iterator[tuple[float, str]]:
     latest: dict[tuple[str, str, str], float] = {}
     for incident in incidents:
         if incident.history:
-            tenant = incident.workload.namespace if incident.of_tenant else ""
-            key = "" if tenant else incident.rule, incident.workload.uid, tenant
+            key = "" if incident.tenant else incident.rule, incident.workload.uid, incident.tenant
             latest[key] = max(incident.opened_at, latest.get(key, 0.0))
     yield from ((at, tenant) for (_, _, tenant), at in latest.items())
 

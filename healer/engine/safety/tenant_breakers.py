@@ -44,8 +44,8 @@ class TenantBreakers:
 
     def objection(self, incident: Incident, now: float) -> tuple[Reason, float] | None:
         """Why an incident may not act now, and until when; None when it may."""
-        namespace = incident.workload.namespace
-        if not incident.of_tenant or (until := self.resumes_at(namespace, now)) is None:
+        namespace = incident.tenant
+        if not namespace or (until := self.resumes_at(namespace, now)) is None:
             return None
         window, quiet = about(self._limits.breaker_window), about(self._limits.breaker_quiet)
         text = (

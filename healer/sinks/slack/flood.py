@@ -1,6 +1,9 @@
 """Floods: of many incidents in a short time in one channel, the later ones share a message that counts and lists them.
 
 What needs a human is never folded: it has a message and a thread of its own, also when it was folded before.
+
+The incidents of the RuleSets of one namespace are counted apart, and sooner: whoever may write RuleSets there hides nobody else's
+incident by a flood, and keeps no message of others waiting. Of these, what needs a human is folded too, when there is too much.
 """
 
 from collections import deque
@@ -15,6 +18,10 @@ from healer.sinks.slack.message import HEADER, LINE, Block, Message, SlackForm, 
 from healer.sinks.slack.thread import Edit, Job, Post, Thread, ThreadSearch
 from healer.sinks.words import cause, milestone, words
 
+_PART = 4
+"""The RuleSets of one namespace have a part of the messages that a channel has."""
+_Source = tuple[str, str]
+"""A channel, and the namespace whose RuleSets incidents are of; "" for all others."""
 _LISTED = 20
 """Incidents that the message lists: those that are not over first, the newest first."""
 
@@ -30,6 +37,13 @@ class Flood(Thread):
     """When an incident was folded last, by the clock of the event loop."""
     over: int = 0
     """Those that are over and are not held any more."""
+    namespace: str = ""
+    """Whose RuleSets they are of; "" for all others."""
+
+    @property
+    def tenant(self) -> str:
+        """The namespace whose RuleSets all of them are of; "" for all others."""
+        return self.namespace
 
     @property
     def told(self) -> Iterable[Incident]:
@@ -63,17 +77,26 @@ class Flood(Thread):
         open_ = [incident for incident in self.folded.values() if incident.state is not State.CLOSED]
         over = self.over + len(self.folded) - len(open_)
         state = f"{len(open_)} not over, {over} over" if open_ else "all are over"
-        head = f":ocean: {counted(len(self.folded) + self.over, 'more incident')} in a short time: {state}"
-        listed = sorted(self.folded.values(), key=lambda incident: incident.state is State.CLOSED)[:_LISTED]
+        called = sum(milestone(incident).needs_human for incident in open_)
+        calls = f", {called} need a human" if called else ""
+        whose = f" of the RuleSets in {self.namespace}" if self.namespace else ""
+        head = f":ocean: {counted(len(self.folded) + self.over, 'more incident')}{whose} in a short time: {state}{calls}"
+        listed = sorted(self.folded.values(), key=_first)[:_LISTED]
         text = fit(incident_line(incident, self.form) for incident in listed)
         rest = len(self.folded) + self.over - len(text)
         blocks: list[Block] = [{"type": "header", "text": {"type": "plain_text", "text": cut(head, HEADER), "emoji": True}}]
         if text:
             blocks.append({"type": "section", "text": mrkdwn("\n".join(text))})
         more = f"{rest} more are not listed. " if rest else ""
-        way = f"{more}`healer status` shows all that are open. What needs a human gets a message of its own."
+        own = "" if self.namespace else " What needs a human gets a message of its own."
+        way = f"{more}`healer status` shows all that are open.{own}"
         blocks.append({"type": "context", "elements": [mrkdwn(way)]})
         return Message(head) if self.plain_text else Message(head, tuple(blocks))
+
+
+def _first(incident: Incident) -> tuple[bool, bool]:
+    """What is listed first: what needs a human, then what is not over."""
+    return not milestone(incident).needs_human, incident.state is State.CLOSED
 
 
 class Floods:
@@ -84,13 +107,15 @@ class Floods:
         self._after = after
         self._within = within
         self._most = most
-        self._recent: dict[str, deque[float]] = {}
-        self._floods: dict[str, Flood] = {}
+        self._recent: dict[_Source, deque[float]] = {}
+        self._calls: dict[_Source, deque[float]] = {}  # for a human
+        self._floods: dict[_Source, Flood] = {}
         self._numbers = 0
 
     def clear(self) -> None:
         """Forget all."""
         self._recent.clear()
+        self._calls.clear()
         self._floods.clear()
 
     def of(self, incident: Incident, channel: str, now: float, *, known: bool) -> Flood | None:
@@ -98,30 +123,47 @@ class Floods:
 
         `known`: another process has told of it. Times are those of the event loop.
         """
-        flood = self._floods.get(channel)
-        if milestone(incident).needs_human:
-            if flood is not None:
-                flood.folded.pop(incident.id, None)
+        source = channel, incident.tenant
+        flood = self._floods.get(source)
+        folded = flood is not None and incident.id in flood.folded
+        if milestone(incident).needs_human and self._calls_apart(source, now):
+            if flood is not None and folded:
+                del flood.folded[incident.id]
             return None
-        if flood is not None and incident.id in flood.folded:
+        if flood is not None and folded:
             flood.take(incident, self._most)
             return flood
-        if known or not self._after:
-            return None
-        recent = self._recent.setdefault(channel, deque(maxlen=self._after))
-        full = len(recent) == self._after and now - recent[0] < self._within
-        recent.append(now)
-        if not full:
+        if known or not self._after or not self._is_too_much(source, now):
             return None
         if flood is None or flood.frozen or (flood.ended and now - flood.last >= self._within):
-            flood = self._floods[channel] = self._new(channel, incident)
+            flood = self._floods[source] = self._new(source, incident)
         flood.last = now
         flood.take(incident, self._most)
         return flood
 
-    def _new(self, channel: str, first: Incident) -> Flood:
+    def _is_too_much(self, source: _Source, now: float) -> bool:
+        """Count one more incident; returns whether it is one too many."""
+        most = max(1, self._after // _PART) if source[1] else self._after
+        recent = self._recent.setdefault(source, deque(maxlen=most))
+        full = len(recent) == most and now - recent[0] < self._within
+        recent.append(now)
+        return full
+
+    def _calls_apart(self, source: _Source, now: float) -> bool:
+        """Whether what needs a human has a message of its own: always, but for a flood of that by the RuleSets of a namespace."""
+        if not source[1] or not self._after:
+            return True
+        calls = self._calls.setdefault(source, deque(maxlen=self._after))
+        if len(calls) == self._after and now - calls[0] < self._within:
+            return False
+        calls.append(now)
+        return True
+
+    def _new(self, source: _Source, first: Incident) -> Flood:
         self._numbers += 1
-        return Flood(channel, stand_in(f"flood-{self._numbers}-{first.id}", channel, first), self._form, kept={})
+        channel, namespace = source
+        subject = stand_in(f"flood-{self._numbers}-{first.id}", channel, first)
+        return Flood(channel, subject, self._form, kept={}, namespace=namespace)
 
 
 def stand_in(name: str, channel: str, first: Incident) -> Incident:

@@ -102,6 +102,11 @@ class Thread:
     complaints: set[str] = field(default_factory=set)
 
     @property
+    def tenant(self) -> str:
+        """The namespace whose RuleSets it is about; "" for all others."""
+        return self.incident.tenant
+
+    @property
     def told(self) -> Iterable[Incident]:
         """What people read of in this thread."""
         return (self.incident,)

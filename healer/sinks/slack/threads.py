@@ -15,6 +15,7 @@ from healer.sinks.slack.flood import Flood, Floods
 from healer.sinks.slack.message import SlackForm
 from healer.sinks.slack.settings import SlackSettings
 from healer.sinks.slack.thread import Thread
+from healer.sinks.source_turns import SourceTurns
 
 INTENT_HOLDS = 60.0
 """Seconds for which an intent holds: a message in doubt is searched for at the time of its intent."""
@@ -53,6 +54,7 @@ class Threads:
         self.missed = 0.0
         """The end of the last long time in which Slack could not be reached, in seconds since the epoch."""
         self._added = asyncio.Event()
+        self._turns = SourceTurns()
 
     def update(self, incident: Incident) -> None:
         """Note the newest snapshot in each of the incident's channels."""
@@ -84,9 +86,9 @@ class Threads:
         loop = asyncio.get_running_loop()
         while True:
             now = loop.time()
-            for thread in self.pending:
-                if self.due(thread) <= now:
-                    return thread
+            due = [thread for thread in self.pending if self.due(thread) <= now]
+            if (thread := self._turns.next(due, lambda each: each.tenant)) is not None:
+                return thread
             self._added.clear()
             soonest = min((self.due(thread) for thread in self.pending), default=None)
             try:
@@ -210,12 +212,13 @@ class Threads:
         return f"{self._sink} {thread.channel}"
 
     def _evict_one(self) -> None:
-        """Forget a thread when there are too many: one that is told and closed, else one that is told, else the oldest."""
+        """Forget a thread when there are too many: one that is told and closed, else one that is told, else the oldest; before
+        all, one of the RuleSets of a namespace."""
         if len(self.known) < self._settings.capacity:
             return
 
-        def worth(item: tuple[tuple[str, str], Thread]) -> tuple[bool, bool]:
-            return item[1] in self.pending, item[1].incident.state is not State.CLOSED
+        def worth(item: tuple[tuple[str, str], Thread]) -> tuple[bool, bool, bool]:
+            return item[1] in self.pending, item[1].incident.state is not State.CLOSED, not item[1].tenant
 
         key, thread = min(self.known.items(), key=worth)
         del self.known[key]

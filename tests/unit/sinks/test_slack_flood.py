@@ -1,11 +1,13 @@
 """Of many incidents at once people get some messages and one that counts the rest; what needs a human is never among the rest."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from structlog.testing import capture_logs
 
-from healer.model.incident import State
+from healer.model.incident import Incident, State
+from healer.model.target import Target
 from healer.sinks.memory import ProcessMemory
 from healer.sinks.slack.flood import Floods
 from healer.sinks.slack.message import SlackForm
@@ -155,3 +157,56 @@ async def test_a_thousand_incidents_are_four_messages_and_few_edits(slack: FakeS
     assert listed > 10
     assert f"{997 - listed} more are not listed" in said(message)
     assert len(message.edits) <= 2
+
+
+def of_tenant(name: str, namespace: str = "pay", *, called: bool = False) -> Incident:
+    """An incident of a RuleSet of that namespace."""
+    workload = Target("Deployment", namespace, "serving", f"uid-{namespace}")
+    mine = replace(incident(name), rule=f"{namespace}/mine/crash-loop", workload=workload)
+    return then(mine, State.ESCALATED, "spent") if called else mine
+
+
+async def test_a_tenants_flood_shares_a_message_of_its_own_and_hides_no_incident_of_others(
+    slack: FakeSlack, token_file: Path
+) -> None:
+    bench = new(slack, token_file, fold_after=8)
+    async with bench.running():
+        for number in range(200):
+            bench.sink.tell(of_tenant(f"flood-{number}"))
+        for number in range(8):
+            bench.sink.tell(incident(f"ours-{number}"))
+        bench.sink.tell(of_tenant("other", "web"))
+        assert await bench.sink.flush(20)
+    told = [message.metadata["event_payload"]["incident"] for message in slack.messages[CHANNEL]]
+    assert [name for name in told if name.startswith("ours")] == [f"ours-{number}" for number in range(8)]
+    assert "other" in told
+    (message,) = shared(slack)
+    assert message.text == ":ocean: 198 more incidents of the RuleSets in pay in a short time: 198 not over, 0 over"
+    assert len(told) == 8 + 1 + 2 + 1
+
+
+async def test_a_tenants_flood_keeps_no_message_of_others_waiting(slack: FakeSlack, token_file: Path) -> None:
+    """Each message is a second in Slack: those of one namespace are not sent one after the other while others wait."""
+    bench = new(slack, token_file, fold_after=80)
+    for number in range(20):
+        bench.sink.tell(of_tenant(f"flood-{number}"))
+    bench.sink.tell(incident("ours"))
+    async with bench.running():
+        assert await bench.sink.flush(20)
+    told = [message.metadata["event_payload"]["incident"] for message in slack.messages[CHANNEL]]
+    assert told.index("ours") <= 1
+
+
+async def test_of_a_tenant_so_much_that_needs_a_human_has_messages_of_its_own(slack: FakeSlack, token_file: Path) -> None:
+    bench = new(slack, token_file, fold_after=4)
+    async with bench.running():
+        for number in range(20):
+            bench.sink.tell(of_tenant(f"flood-{number}", called=True))
+        for number in range(6):
+            bench.sink.tell(then(incident(f"ours-{number}"), State.ESCALATED, "spent"))
+        assert await bench.sink.flush(20)
+    told = [message.metadata["event_payload"]["incident"] for message in slack.messages[CHANNEL]]
+    assert sum(name.startswith("ours") for name in told) == 6
+    assert sum(name.startswith("flood-") for name in told) == 4 + 1 + 1, "calls, one more, and the message that they share"
+    (message,) = shared(slack)
+    assert "15 not over, 0 over, 15 need a human" in message.text

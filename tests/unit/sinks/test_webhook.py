@@ -101,6 +101,18 @@ async def test_a_storm_is_one_incident_and_names_no_more_targets_than_there_is_r
     assert posting.json["cause"].startswith("40 of 50 pods are sick")
 
 
+async def test_what_a_tenants_rules_tell_keeps_nobody_elses_waiting(there: Receiver) -> None:
+    told = program(there)
+    for number in range(20):
+        told.sink.tell(replace(escalated("bus"), id=f"flood-{number}", rule="pay/mine/crash-loop"))
+    told.sink.tell(replace(escalated("bus"), id="ours"))
+    async with told.running():
+        await told.settled()
+    order = [posting.json["incident"] for posting in there.taken]
+    assert len(order) == 21
+    assert order.index("ours") <= 1
+
+
 async def test_what_is_posted_is_signed_and_carries_the_token(there: Receiver, tmp_path: Path) -> None:
     (tmp_path / "hmac").write_text("a secret of both\n")
     (tmp_path / "token").write_text("bearer-token\n")
