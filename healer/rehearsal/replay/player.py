@@ -139,7 +139,7 @@ class Player:
         """Why these rules do not do at this moment what others do."""
         driver = self._driver
         if driver is None or self._ended:
-            return ""
+            return "the record has no state of that moment"
         incidents = [each for each in driver.engine.incidents() if each.workload.uid == deed.workload.uid]
         unjudged = self._known.missing(deed.rule)
         return why_not(deed, self._rules, incidents, self._decisions.about(deed.workload, deed.target), unjudged)

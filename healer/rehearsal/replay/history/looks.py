@@ -24,6 +24,8 @@ from healer.sources.prometheus.query import QueryProbe
 from healer.sources.targets import TargetLabels
 
 _SHARE = 0.5
+_SAME = 0.01
+"""Seconds."""
 _OF_CANARIES = (
     "the weights of routes are not in the history: a canary counts as served while it has pods, and evidence goes on when its "
     "weight or its revision changes"
@@ -50,7 +52,7 @@ class RangedAnswers:
     async def query(self, expr: str, at: float) -> list[Sample]:
         """The instant vector at a time. Raises QueryFailed."""
         known = self._known.get((expr, self.every))
-        if known is None or not known.first <= round(at, 3) <= known.last:
+        if known is None or not known.has(at, self.every):
             self._known[expr, self.every] = known = await self._read(expr, at)
         if known.failed is not None:
             raise known.failed
@@ -100,6 +102,11 @@ class _AnsweredRange:
     last: float
     at: dict[float, list[Sample]] = field(default_factory=lambda: defaultdict(list))
     failed: QueryFailed | None = None
+
+    def has(self, at: float, every: float) -> bool:
+        """Whether a time is one of those that were asked for."""
+        lines = (at - self.first) / every
+        return self.first <= round(at, 3) <= self.last and abs(lines - round(lines)) * every < _SAME
 
 
 class UnknownRoute:

@@ -209,6 +209,15 @@ def test_answers_are_those_of_the_rule_that_asks_the_same() -> None:
     assert [each.rule for each in result.unjudged] == ["test/other"]
 
 
+def test_answers_about_another_scope_are_no_answers() -> None:
+    """The daemon has left out what was outside of the rule's scope."""
+    asks: dict[str, Any] = {"query": {"expr": "up", "above": 1, "every": "30s"}}
+    lines = record(stays_sick, rule("asks", when=asks, scope={"namespaces": ["staging"]}))
+    assert [each.rule for each in replay(lines, rulebook(rule("asks", when=asks))).unjudged] == ["test/asks"]
+    same = rulebook(rule("asks", when=asks, scope={"namespaces": ["staging"]}))
+    assert replay(lines, same).unjudged == []
+
+
 def test_a_file_can_be_played_alone_and_goes_on_from_its_state(tmp_path: Path) -> None:
     """The incidents and the alerts of its beginning are known: the alert is not sent again."""
     drill = Drill(rulebook(NOBODY))
