@@ -8,7 +8,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import alerts, events, happenings, judge, page, queries, readers, replays, rules, simulation, storm, watch
+from tests.benchmarks import (
+    alerts,
+    events,
+    happenings,
+    judge,
+    page,
+    queries,
+    readers,
+    replays,
+    rules,
+    rulesets,
+    simulation,
+    storm,
+    watch,
+)
 from tests.benchmarks.machine import Cores, Unmeasurable, describe
 from tests.benchmarks.report import Figure, Report
 
@@ -19,6 +33,7 @@ PARTS: dict[str, tuple[str, Callable[[Cores, int], list[Figure]]]] = {
     "webhook": (f"Webhook, {alerts.CONNECTIONS} connections", alerts.intake),
     "happenings": ("Events of Kubernetes in a flood", happenings.floods),
     "storm": ("What one POST can do", storm.storm),
+    "recording": ("What a record of that costs", storm.recording),
     "pods": ("10,000 pods", events.tracking),
     "rules": ("1,000 rules against 10", rules.many),
     "queries": (f"Pod events beside {queries.QUERIES} rules that ask Prometheus", queries.delays),
@@ -26,6 +41,7 @@ PARTS: dict[str, tuple[str, Callable[[Cores, int], list[Figure]]]] = {
     "page": (f"The page with {page.FLEET} workloads and {page.INCIDENTS:,} incidents", page.turns),
     "start": ("Start, and memory when idle", events.starting),
     "replay": ("A week of records, played to other rules", replays.measured),
+    "rulesets": (f"{rulesets.NUMBER:,} RuleSets in the cluster", rulesets.measured),
     "simulation": (simulation.TITLE, simulation.simulated),
     "judge": ("The canary judge against others", judge.measure),
 }
@@ -54,7 +70,8 @@ def main() -> int:
     else:
         report.show()
     if asked.write:
-        PAGE.write_text(report.markdown(), "utf-8")
+        order = [title for title, _ in PARTS.values()]
+        PAGE.write_text(report.into(PAGE.read_text("utf-8"), order) if asked.part else report.markdown(), "utf-8")
     return 0
 
 
@@ -65,7 +82,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("-r", "--runs", type=int, default=5, metavar="N", help="how often each is measured (5)")
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table", help="json: with every run's value")
-    parser.add_argument("--write", action="store_true", help=f"also write {PAGE.parent.name}/{PAGE.name}")
+    parser.add_argument(
+        "--write", action="store_true", help=f"also write {PAGE.parent.name}/{PAGE.name}, or its sections of these parts"
+    )
     return parser.parse_args()
 
 

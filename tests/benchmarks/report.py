@@ -1,7 +1,8 @@
 """Figures, and how they are shown: as a table on a terminal, in Markdown, in JSON."""
 
 import operator
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
@@ -77,13 +78,28 @@ class Report:
         """docs/benchmarks.md."""
         lines = ["# Benchmarks", "", "<!-- made by `python -m tests.benchmarks --write`; do not edit -->", "", HOW, ""]
         lines += [f"Measured on {self.date}, {self.runs} runs each: {self.machine}.", ""]
-        for title, figures in self.parts.items():
-            lines += [f"## {title}", "", "| | unit | min | median | max | goal | met in |", "|---|---|---:|---:|---:|---|---|"]
-            lines += ["| " + " | ".join(cells) + " |" for cells in _rows(figures)]
-            lines.append("")
+        for title in self.parts:
+            lines += self._section(title)
         if self.watch:
             lines += ["## The list-watch loop alone", "", "```", self.watch.rstrip(), "```", ""]
         return "\n".join(lines)
+
+    def _section(self, title: str, measured: str = "") -> list[str]:
+        head = [f"## {title}", "", *([measured, ""] if measured else [])]
+        table = ["| | unit | min | median | max | goal | met in |", "|---|---|---:|---:|---:|---|---|"]
+        return [*head, *table, *("| " + " | ".join(cells) + " |" for cells in _rows(self.parts[title])), ""]
+
+    def into(self, page: str, order: Sequence[str]) -> str:
+        """A page with the sections of these parts anew, each with when and where it was measured; the others stay as they are.
+
+        `order`: the titles of all parts. What has another title comes last.
+        """
+        head, *rest = re.split(r"^(?=## )", page, flags=re.MULTILINE)
+        sections = {each.partition("\n")[0].removeprefix("## "): each for each in rest}
+        measured = f"Measured on {self.date}, {self.runs} runs: {self.machine}."
+        sections |= {title: "\n".join([*self._section(title, measured), ""]) for title in self.parts}
+        ranks = {title: number for number, title in enumerate(order)}
+        return head + "".join(sections[title] for title in sorted(sections, key=lambda title: ranks.get(title, len(ranks))))
 
 
 def _rows(figures: Iterable[Figure]) -> Iterable[tuple[str, ...]]:
