@@ -43,6 +43,7 @@ class FaultKind(Enum):
     ANSWER = "answer"
     DROP = "drop"
     DELAY = "delay"
+    HOLD = "hold"
     CUT_WATCH = "cut watch"
     STALL_WATCH = "stall watch"
     END_WATCH = "end watch"
@@ -61,10 +62,19 @@ class Fault:
     seconds: float = 0
     hits: int = 0
     _used: asyncio.Event = field(default_factory=asyncio.Event)
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def used(self) -> None:
         """Return when the fault has applied to a request."""
         await self._used.wait()
+
+    def release(self) -> None:
+        """Handle the requests that are held."""
+        self._released.set()
+
+    async def released(self) -> None:
+        """Return when `release` was called."""
+        await self._released.wait()
 
     def count_hit(self) -> None:
         """Count one request."""
@@ -101,6 +111,10 @@ class Faults:
         """Wait for `seconds` before the request is handled normally."""
         return self._add(Fault(FaultKind.DELAY, **_filters(filters), seconds=seconds))
 
+    def hold(self, **filters: Any) -> Fault:
+        """Handle the request normally, but not before the fault's `release()` is called."""
+        return self._add(Fault(FaultKind.HOLD, **_filters(filters)))
+
     def cut_watch(self, **filters: Any) -> Fault:
         """Send half of a watch's next event, then close the connection. Applies to open watches too."""
         return self._add(Fault(FaultKind.CUT_WATCH, **_filters(filters)))
@@ -130,7 +144,7 @@ class Faults:
 
     def at_request(self, seen: SeenRequest) -> Fault | None:
         """The fault that applies to a new request, if any."""
-        return self._next(seen, (FaultKind.ANSWER, FaultKind.DROP, FaultKind.DELAY))
+        return self._next(seen, (FaultKind.ANSWER, FaultKind.DROP, FaultKind.DELAY, FaultKind.HOLD))
 
     def in_stream(self, seen: SeenRequest) -> Fault | None:
         """The fault that applies to a watch at its next event, if any."""

@@ -13,7 +13,8 @@ from healer import shipped
 from healer.lab import Lab
 from healer.lab.objects import Object
 from tests.integration.conftest import Run
-from tests.integration.world import LAB_TOKEN, NAMESPACE, evictions, patch, rule, ruleset, serve
+from tests.integration.test_rollback import NAME
+from tests.integration.world import LAB_TOKEN, NAMESPACE, evictions, patch, rule, ruleset, serve, serves
 from tests.support.healer import alert, verb
 from tests.support.processes import PATIENCE
 
@@ -156,6 +157,71 @@ async def test_grants_that_mean_nothing_are_said(bare: Lab, run: Run) -> None:
         "HEALER_RULESETS__GRANTS means nothing while HEALER_RULESETS__ENABLED is false: "
         "healer takes no rules from RuleSets; set it to true, or delete the grants"
     )
+
+
+def once(**more: Any) -> Object:
+    """A rule of a tenant with two steps, of which its budget allows one act."""
+    verify = {"within": "30s", "stable": "300ms"}
+    limits = {"cooldown": "1ms", "budget": {"actions": 1, "per": "1h"}}
+    return tenants(on("Mine", heal=[{"evict": {}, "verify": verify}, {"evict": {}, "verify": verify | more}], limits=limits))
+
+
+@pytest.mark.parametrize("change", ["edited", "deleted"])
+async def test_one_that_changes_while_its_action_is_sent(defined: Lab, run: Run, change: str) -> None:
+    """The action is verified to its end, nothing is sent twice, no further step follows, and the budget counts what was done."""
+    lab = defined
+    sick, other, *_ = await serve(lab)
+    await lab.apply(once())
+    healer = await run(FILES, **ON)
+    await accepted(lab, "True")
+    held = lab.faults.hold(verb="create", resource="pods/eviction")
+    await healer.post(alert("Mine", pod=sick))
+    await held.used()
+
+    if change == "edited":
+        await patch(lab, f"{PATH}/mine", {"spec": once(stable="400ms")["spec"]})
+        await accepted(lab, "True", generation=2)
+    else:
+        await delete(lab, f"{PATH}/mine")
+        await healer.says("the digest of the rules in force", rules=1)
+    assert not healer.find("incident verifying"), "the request is still under way"
+    held.release()
+
+    acting = await healer.says("incident verifying", rule=f"{NAMESPACE}/mine/any")
+    await healer.says("incident healed", incident=acting["incident"])
+    await healer.says("incident closed", incident=acting["incident"])
+    assert evictions(lab) == [sick]
+    if change == "deleted":
+        await lab.apply(once())
+        await accepted(lab, "True")
+    await healer.post(alert("Mine", pod=other))
+    waiting = await healer.says("incident waiting", rule=f"{NAMESPACE}/mine/any", reason="BudgetSpent")
+    assert waiting["incident"] != acting["incident"]
+    assert evictions(lab) == [sick]
+
+
+async def test_what_one_has_changed_for_a_time_is_taken_back_when_it_was_deleted_meanwhile(defined: Lab, run: Run) -> None:
+    lab = defined
+    await serve(lab)
+    grants = {NAMESPACE: {"mode": "enforce", "actions": ["scale"], "notify": ["#ml-oncall"]}}
+    step = {"scale": {"by": 2, "max": 5, "keepFor": "0s"}, "verify": {"within": "30s", "stable": "300ms"}}
+    await lab.apply(tenants(on("Mine", heal=[step])))
+    healer = await run(FILES, **ON | {"HEALER_RULESETS__GRANTS": json.dumps(grants)})
+    await accepted(lab, "True")
+    held = lab.faults.hold(verb="patch", resource="deployments/scale")
+    firing = alert("Mine", deployment=NAME)
+    await healer.post(firing)
+    await held.used()
+    await delete(lab, f"{PATH}/mine")
+    await healer.says("the digest of the rules in force", rules=1)
+    held.release()
+    await lab.wait_for(serves(5), PATIENCE)
+    await healer.post({**firing, "status": "resolved", "endsAt": firing["startsAt"]})
+    await lab.wait_for(serves(3), PATIENCE)
+    assert [seen.verb for seen in lab.requests if seen.permission == "deployments/scale" and seen.verb != "get"] == [
+        "patch",
+        "patch",
+    ]
 
 
 async def test_without_the_definition_healer_says_so_and_goes_on_with_its_files(bare: Lab, run: Run) -> None:

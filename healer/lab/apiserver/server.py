@@ -91,7 +91,7 @@ class LabServer:
                 request.transport.abort()
             return web.Response()
         if fault is not None:
-            await asyncio.sleep(fault.seconds)
+            await (fault.released() if fault.kind is FaultKind.HOLD else asyncio.sleep(fault.seconds))
         try:
             return await self._answer(request, to, seen)
         except status.ApiRefusal as error:

@@ -56,6 +56,17 @@ async def test_a_fault_applies_as_often_as_its_times(lab: Lab, http: aiohttp.Cli
         assert response.status == 200
 
 
+async def test_a_request_that_is_held_until_it_is_released(lab: Lab, http: aiohttp.ClientSession) -> None:
+    fault = lab.faults.hold(verb="list", resource="pods")
+    held = asyncio.create_task(http.get(PODS))
+    await fault.used()
+    async with http.get(PODS) as response:
+        assert response.status == 200, "only one is held"
+    assert not held.done()
+    fault.release()
+    assert (await held).status == 200
+
+
 async def test_a_dropped_connection(lab: Lab, http: aiohttp.ClientSession) -> None:
     fault = lab.faults.drop(times=None)  # aiohttp's client retries a GET once
     with pytest.raises(aiohttp.ServerDisconnectedError):
