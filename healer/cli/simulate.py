@@ -118,7 +118,7 @@ def _show(found: "Simulation") -> None:
         median = time_to_heal(life)
         table.add_row(
             name,
-            f"{life.availability:.4%}",
+            f"{100 * life.availability:.4f} %",
             f"{life.failed:,.0f}",
             f"{life.requests:,.0f}",
             "-" if median is None else about(median),

@@ -9,6 +9,7 @@ from healer.actions.shared.counted_budget import CountedBudget
 from healer.cluster.api import Api
 from healer.cluster.errors import ApiError
 from healer.cluster.resources import RESOURCES
+from healer.engine.matching.coverage import counted
 from healer.model.kube import Pod, PodDisruptionBudget
 from healer.model.view import View
 from healer.operate.cluster_check.finding import ClusterFinding
@@ -59,7 +60,9 @@ def _why(budget: CountedBudget | None) -> str:
     only_sick = "only pods that are not ready may go" if budget.lets_unready_go else "no pod may go, a sick one neither"
     if counts.desired_healthy >= counts.expected_pods:
         hint = "" if budget.lets_unready_go else "; unhealthyPodEvictionPolicy: AlwaysAllow lets the sick go"
-        return f"wants all of its {counts.expected_pods} pods healthy: {only_sick}{hint}"
+        whole = "its one pod" if counts.expected_pods == 1 else f"all of its {counts.expected_pods} pods"
+        return f"wants {whole} healthy: {only_sick}{hint}"
     if counts.current_healthy < counts.desired_healthy:
-        return f"has {counts.current_healthy} healthy pods and wants {counts.desired_healthy}: for now {only_sick}"
+        healthy = counted(counts.current_healthy, "healthy pod")
+        return f"has {healthy} and wants {counts.desired_healthy}: for now {only_sick}"
     return ""

@@ -69,7 +69,7 @@ def _failings(expect: Expectation, healed: Life) -> Iterator[str]:
         elif deed.at_most is not None and times > deed.at_most:
             yield f"it should {_said(deed)} at most {_often(deed.at_most)}, and did {_often(times)}"
     if expect.availability is not None and healed.availability < expect.availability:
-        yield f"availability is {healed.availability:.4%}, below {expect.availability:.4%}"
+        yield f"availability is {100 * healed.availability:.4f} %, below {100 * expect.availability:.4f} %"
     if expect.heals_within is not None:
         for strike in healed.strikes:
             if strike.healed is not None and strike.healed - strike.began > expect.heals_within:

@@ -63,7 +63,7 @@ def _summary(lives: Sequence[Life]) -> str:
         rows.append(
             [
                 life.policy,
-                f"{life.availability:.4%}",
+                f"{100 * life.availability:.4f} %",
                 f"{life.failed:,.0f}",
                 f"{life.requests:,.0f}",
                 "-" if median is None else about(median),
@@ -97,8 +97,8 @@ def _plots(lives: Sequence[Life]) -> Iterable[str]:
 
 
 def _percent(share: float) -> str:
-    """As few digits as the value needs: 100%, 99.8%."""
-    return f"{100 * share:.5g}%"
+    """As few digits as the value needs: 100 %, 99.8 %."""
+    return f"{100 * share:.5g} %"
 
 
 def _figure(title: str, picture: str) -> str:

@@ -113,6 +113,13 @@ async def test_a_budget_that_wants_all_pods_lets_no_sick_one_go(lab: Lab, api: A
     assert "AlwaysAllow" in found.text
 
 
+async def test_a_budget_over_one_pod_is_said_in_the_singular(lab: Lab, api: Api) -> None:
+    await serve(lab, replicas=1, min_available=None)
+    await budget(lab, "strict", 1)
+    (found,) = of("budget", await checked(api, rules(CRASH)))
+    assert "poddisruptionbudget/strict in production wants its one pod healthy: no pod may go, a sick one neither" in found.text
+
+
 async def test_always_allow_lets_the_sick_go(lab: Lab, api: Api) -> None:
     await serve(lab, min_available=None)
     await budget(lab, "strict", 3, unhealthyPodEvictionPolicy="AlwaysAllow")
@@ -129,7 +136,7 @@ async def test_a_budget_that_is_not_met_now_refuses_for_now(lab: Lab, api: Api) 
         await lab.behave(SPACE, pod["metadata"]["name"], "crash")
     await lab.wait_for(lambda lab: lab.objects("poddisruptionbudgets")[0]["status"].get("currentHealthy") == 1, 20)
     (found,) = of("budget", await checked(api, rules(CRASH)))
-    assert "has 1 healthy pods and wants 2: for now no pod may go" in found.text
+    assert "has 1 healthy pod and wants 2: for now no pod may go" in found.text
 
 
 async def test_two_budgets_refuse_every_eviction(lab: Lab, api: Api) -> None:
@@ -297,6 +304,16 @@ async def test_a_route_that_is_missing_is_said_once(lab: Lab, api: Api) -> None:
     assert ("model-ab-testing" in found.text, found.rules) == (True, ("mine/bad",))
     await lab.apply(ingresses(SPACE))
     assert of("object", await checked(api, rules(SHIFT))) == []
+
+
+async def test_a_route_without_its_canary_is_found(lab: Lab, api: Api) -> None:
+    """An Ingress that splits nothing, and one whose canary leads to a Service of neither side."""
+    await lab.apply(versions(SPACE))
+    main, split = ingresses(SPACE)
+    split["metadata"]["annotations"].pop("nginx.ingress.kubernetes.io/canary")
+    await lab.apply([main, split])
+    (found,) = of("object", await checked(api, rules(SHIFT)))
+    assert (found.rules, "canary" in found.text) == (("mine/bad",), True), found.text
 
 
 async def test_a_config_map_without_the_model_is_found(lab: Lab, api: Api) -> None:

@@ -45,7 +45,7 @@ async def test_a_browser_finds_nothing_wrong_and_asks_for_nothing(page: Path) ->
         assert not {"open", "acting", "verifying", "healed"} & {*kinds}
         words = await browser.run("[...document.querySelectorAll('svg')].map((each) => each.getAttribute('aria-label'))")
         assert words == [
-            "Share of the requests that is answered, over time: healer ends at 100%; none ends at 66.667%",
+            "Share of the requests that is answered, over time: healer ends at 100 %; none ends at 66.667 %",
             "Requests that have failed so far: healer ends at 450; none ends at 15,000",
         ]
         assert browser.trouble == []
