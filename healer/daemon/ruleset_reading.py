@@ -15,6 +15,7 @@ import msgspec
 from healer.daemon.fair_turns import FairTurns
 from healer.http.rate import Rates
 from healer.model.ruleset import LARGEST_SPEC, RuleSet
+from healer.model.text import cut
 from healer.rules.grants import RuleSetSettings, granted
 from healer.rules.loading import load_all
 from healer.rules.positions import Problem
@@ -24,6 +25,8 @@ from healer.rules.vocabulary import Vocabulary
 
 _TOLD = 100
 """Problems of one RuleSet that are kept."""
+_LONGEST = 300
+"""Characters of what is told of one problem: it may repeat what is written, which may be as long as a spec."""
 _AT_ONCE = 1.0
 """Seconds for which RuleSets are read before what was read is put in force. One of them takes some tenths of a second at most."""
 _PER_MINUTE, _BURST = 6, 10
@@ -130,7 +133,13 @@ class RuleSetReader:
         if not problems:
             rules = list(capped(Rulebook(rules), self._most).rules)
             return RuleSetReading(generation, (), tuple(rules), hashlib.sha256(spec.encode()).hexdigest(), generation)
-        return replace(kept, generation=generation, problems=tuple(problems[:_TOLD]))
+        return replace(kept, generation=generation, problems=tuple(map(_brief, problems[:_TOLD])))
+
+
+def _brief(problem: Problem) -> Problem:
+    """The problem without most of a long text that it repeats."""
+    path, message, hint = (cut(text, _LONGEST) for text in (problem.path, problem.message, problem.hint))
+    return replace(problem, path=path, message=message, hint=hint)
 
 
 def _plain(found: RuleSet) -> tuple[str, Problem | None]:

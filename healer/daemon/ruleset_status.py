@@ -110,7 +110,7 @@ class RuleSetStatuses:
         there = {each.object.metadata.uid for each in judged}
         self._written = {uid: last for uid, last in self._written.items() if uid in there}
         due = [each async for each in in_turns(judged, _AT_ONCE) if self._is_due(each, _verdict(each), _later(each, fired))]
-        for each in self._turns.of(due):
+        async for each in in_turns(self._turns.of(due), _AT_ONCE):
             if self._rulesets.news.is_set():
                 return
             if not self._rates.wait(each.object.metadata.namespace):

@@ -15,7 +15,6 @@ from healer.rules.grants import RuleSetSettings, granted
 from healer.rules.positions import Problem
 from healer.rules.rulebook import BoundRule
 from healer.rules.schema import Mode
-from healer.turns import in_turns
 
 REFUSED, NAME_TAKEN, TOO_MANY, DELETED = "Refused", "NameTaken", "TooManyRules", "Deleted"
 """Why a RuleSet is not accepted: something is wrong in it, a rule file has its name, its namespace has too many rules, somebody
@@ -24,8 +23,6 @@ _NAMED = 20
 """RuleSets that are logged by their names when many are judged anew at once."""
 _LONGEST = 50.0
 """Milliseconds that the conditions of a namespace may take for one signal: all of them may be asked about it in one go."""
-_AT_ONCE = 200
-"""RuleSets that are judged before the loop is yielded: some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,46 +82,65 @@ class RuleSets:
 
     async def look(self, taken: Collection[str]) -> bool:
         """Judge all RuleSets of the view; returns whether other rules are in force now. `taken`: the rule sets of the files."""
-        before = [(each.object.metadata.uid, each.in_force, each.rules) for each in self.judged]
-        objects = sorted((each for each in self._view.objects(RuleSet) if isinstance(each, RuleSet)), key=_age)
+        found = [each for each in self._view.objects(RuleSet) if isinstance(each, RuleSet)]
+        objects, out = await asyncio.to_thread(self._left_out, found, taken)
+        self.more = await self._reader.read([each for each in objects if each.metadata.uid not in out])
+        before = self.judged
+        judged, news, changed = await asyncio.to_thread(self._judge_all, objects, out, before)
+        self._say(news)
+        self.judged = judged
+        self.news.set()
+        return changed
+
+    def _left_out(self, found: list[RuleSet], taken: Collection[str]) -> tuple[list[RuleSet], dict[str, JudgedRuleSet]]:
+        """All by namespace and age; and those that are not even read, by uid.
+
+        The older one of a namespace has the place, and files come before all. What is written counts, so that one that is wrong
+        keeps its place, and no namespace has much read that is wrong.
+        """
+        objects = sorted(found, key=_age)
         there = {each.metadata.uid for each in objects}
         self._reader.forget_others(there)
         self._written = {uid: known for uid, known in self._written.items() if uid in there}
-        out = await self._left_out(objects, taken)
-        self.more = await self._reader.read([each for each in objects if each.metadata.uid not in out])
-        took: dict[str, float] = {}
-        judged = tuple([each async for found in in_turns(objects, _AT_ONCE) for each in self._judge(found, out, took)])
-        self._say({each.object.metadata.uid: each for each in self.judged}, judged)
-        self.judged = judged
-        self.news.set()
-        return before != [(each.object.metadata.uid, each.in_force, each.rules) for each in judged]
-
-    async def _left_out(self, objects: list[RuleSet], taken: Collection[str]) -> dict[str, JudgedRuleSet]:
-        """Those that are not even read, by uid. The older one of a namespace has the place, and files come before all.
-
-        What is written counts, so that one that is wrong keeps its place, and no namespace has much read that is wrong.
-        """
         out: dict[str, JudgedRuleSet] = {}
         rules: dict[str, int] = {}
         size: dict[str, int] = {}
-        async for each in in_turns(objects, _AT_ONCE):
-            namespace, name, uid = each.metadata.namespace, each.metadata.name, each.metadata.uid
-            most, bytes_ = granted(self._settings.grants, namespace).grant.rules, self._reader.bytes_granted(namespace)
-            if each.metadata.deletion_timestamp is not None:
-                message, hint = "the RuleSet is being deleted", "its finalizers keep it: see metadata.finalizers"
-                out[uid] = _out(each, DELETED, "metadata.deletionTimestamp", message, hint)
-            elif name in taken:
-                message, hint = f"the rule set {name!r} is in healer's rule files", "give the RuleSet another name"
-                out[uid] = _out(each, NAME_TAKEN, "metadata.name", message, hint)
-            elif (with_it := rules.get(namespace, 0) + self._rules_of(each)) > most:
-                message = f"with it, the RuleSets of {namespace} have more than {most} rules"
-                out[uid] = _out(each, TOO_MANY, "spec.rules", message, "delete rules, or an older RuleSet")
-            elif (large := size.get(namespace, 0) + len(each.spec_bytes)) > bytes_ and not each.too_large:
-                message = f"with it, the RuleSets of {namespace} have more than {bytes_ // 1024} KiB"
-                out[uid] = _out(each, TOO_MANY, "spec", message, "delete rules, or an older RuleSet")
+        for each in objects:
+            namespace = each.metadata.namespace
+            with_it, large = rules.get(namespace, 0) + self._rules_of(each), size.get(namespace, 0) + len(each.spec_bytes)
+            if (left_out := self._refusal(each, taken, with_it, large)) is not None:
+                out[each.metadata.uid] = left_out
             else:
                 rules[namespace], size[namespace] = with_it, large
-        return out
+        return objects, out
+
+    def _refusal(self, found: RuleSet, taken: Collection[str], rules: int, size: int) -> JudgedRuleSet | None:
+        """Why it is not even read; `rules` and `size` are of its namespace with it."""
+        namespace, name = found.metadata.namespace, found.metadata.name
+        most, largest = granted(self._settings.grants, namespace).grant.rules, self._reader.bytes_granted(namespace)
+        if found.metadata.deletion_timestamp is not None:
+            message, hint = "the RuleSet is being deleted", "its finalizers keep it: see metadata.finalizers"
+            return _out(found, DELETED, "metadata.deletionTimestamp", message, hint)
+        if name in taken:
+            message, hint = f"the rule set {name!r} is in healer's rule files", "give the RuleSet another name"
+            return _out(found, NAME_TAKEN, "metadata.name", message, hint)
+        if rules > most:
+            message = f"with it, the RuleSets of {namespace} have more than {most} rules"
+            return _out(found, TOO_MANY, "spec.rules", message, "delete rules, or an older RuleSet")
+        if size > largest and not found.too_large:
+            message = f"with it, the RuleSets of {namespace} have more than {largest // 1024} KiB"
+            return _out(found, TOO_MANY, "spec", message, "delete rules, or an older RuleSet")
+        return None
+
+    def _judge_all(
+        self, objects: list[RuleSet], out: dict[str, JudgedRuleSet], before: tuple[JudgedRuleSet, ...]
+    ) -> tuple[tuple[JudgedRuleSet, ...], list[JudgedRuleSet], bool]:
+        """What became of all of them; of which that is news; and whether other rules are in force."""
+        took: dict[str, float] = {}
+        judged = tuple(each for found in objects for each in self._judge(found, out, took))
+        known = {each.object.metadata.uid: (each.problems, each.in_force) for each in before}
+        news = [each for each in judged if known.get(each.object.metadata.uid) != (each.problems, each.in_force)]
+        return judged, news, _in_force(before) != _in_force(judged)
 
     def _rules_of(self, found: RuleSet) -> int:
         """How many rules it has: those that are written, or those that are in force while it is wrong; one at least."""
@@ -149,12 +165,10 @@ class RuleSets:
             reason = REFUSED if known.problems else ""
             yield JudgedRuleSet(found, known.generation, reason, known.problems, known.rules, known.of, known.digest)
 
-    def _say(self, before: dict[str, JudgedRuleSet], now: tuple[JudgedRuleSet, ...]) -> None:
+    def _say(self, news: list[JudgedRuleSet]) -> None:
         """Say what was refused that was not, or for another reason; and what is accepted again. Of many at once, say how many."""
-        known = {uid: (each.problems, each.in_force) for uid, each in before.items()}
-        news = [each for each in now if known.get(each.object.metadata.uid) != (each.problems, each.in_force)]
         for each in news[:_NAMED]:
-            name, problems = each.object.full_name, [in_words(problem) for problem in each.problems]
+            name, problems = each.object.full_name, [in_words(problem) for problem in each.problems[:_NAMED]]
             if each.reason:
                 self._log.warning("a RuleSet is refused", ruleset=name, reason=each.reason, problems=problems)
             else:
@@ -165,6 +179,10 @@ class RuleSets:
         if new := sorted(self._reader.hasty - self._hasty):
             self._log.warning("RuleSets change too often: healer reads them later", of=new[:_NAMED], more=len(new[_NAMED:]))
         self._hasty = self._reader.hasty
+
+
+def _in_force(judged: tuple[JudgedRuleSet, ...]) -> list[tuple[str, int, tuple[BoundRule, ...]]]:
+    return [(each.object.metadata.uid, each.in_force, each.rules) for each in judged if each.rules]
 
 
 def _longest(rules: Iterable[BoundRule]) -> float:
