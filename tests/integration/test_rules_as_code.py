@@ -252,8 +252,9 @@ async def test_a_rule_is_shipped_to_a_namespace(lab: Lab, run: Run, tmp_path: Pa
     await lab.apply_yaml("{apiVersion: v1, kind: Namespace, metadata: {name: payments}}")
     environ: dict[str, Any] = {"HEALER_RULESETS__ENABLED": "true"}
     for command in commands("Ship", "RuleSets in the cluster"):
-        if command.startswith("HEALER_"):
-            ((name, value),) = [each.split("=", 1) for each in shlex.split(command)]
+        if command.startswith("export HEALER_"):
+            _, variable = shlex.split(command)
+            name, value = variable.split("=", 1)
             environ[name] = value
             await run(ruleset(SLOW), **environ)
         elif command.startswith("kubectl "):
