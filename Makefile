@@ -11,6 +11,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Byte code is kept, whatever a container's image says: each process of the tests would compile all anew.
+export PYTHONDONTWRITEBYTECODE :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_CACHE_DIR := 1
 export PIP_NO_INPUT := 1
@@ -83,7 +85,8 @@ test: setup lint layers ## Check everything: setup, lint, types, layers, all tes
 	@$(MAKE) --no-print-directory -j2 types suite
 
 .PHONY: suite
-suite: $(VENV)/development # all tests
+suite: $(VENV)/development # all tests, once they are compiled: the workers would each compile them. What does not compile, they say.
+	@$(BIN)/python -m pytest -qq --collect-only >/dev/null 2>&1 || true
 	@$(PYTEST)
 
 .PHONY: coverage

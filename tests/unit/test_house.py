@@ -3,13 +3,19 @@
 import ast
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CODE = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts): ast.parse(path.read_text()) for path in ROOT.glob("healer/**/*.py")
-}
-"""The parsed modules of healer, by their dotted names."""
+
+
+@cache
+def _code() -> Mapping[str, ast.Module]:
+    """The parsed modules of healer, by their dotted names."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): ast.parse(path.read_text())
+        for path in ROOT.glob("healer/**/*.py")
+    }
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
@@ -36,7 +42,7 @@ def _circle(graph: Mapping[str, set[str]]) -> list[str]:
 
 def test_no_modules_import_each_other() -> None:
     """Inside of a room neither. A package's own `__init__` shows what is in it, and is no part of a circle."""
-    modules = {name: tree for name, tree in CODE.items() if not name.endswith("__init__")}
+    modules = {name: tree for name, tree in _code().items() if not name.endswith("__init__")}
     assert _circle({name: {each for each in _imported(tree) if each in modules} for name, tree in modules.items()}) == []
 
 
@@ -49,7 +55,7 @@ def test_no_two_classes_have_one_name() -> None:
     """A leading underscore makes no other name. An incident is one thing in two forms: the engine's, and the API's. So is a
     RuleSet: that of a file, and that of the API."""
     named = defaultdict(list)
-    for module, tree in CODE.items():
+    for module, tree in _code().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 named[node.name.lstrip("_")].append(module)
@@ -73,7 +79,7 @@ def test_only_the_clock_asks_the_system_for_the_time() -> None:
     """Whatever needs the time is given a clock, or the time itself. An event loop's own time is for its timers."""
     found = {
         module: sorted({ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & TIMES)
-        for module, tree in CODE.items()
+        for module, tree in _code().items()
         if not module.startswith(ROOMS_WITHOUT)
     }
     assert {module for module, asked in found.items() if asked} == OWN_TIME.keys()
@@ -83,7 +89,7 @@ def test_no_function_is_longer_than_a_screen() -> None:
     """From its name to its last line, its docstring included. How many ways lead through one, ruff checks (C901)."""
     functions = [
         (f"{module}.{node.name}", (node.end_lineno or 0) - node.lineno + 1)
-        for module, tree in CODE.items()
+        for module, tree in _code().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
@@ -94,7 +100,7 @@ def test_no_import_has_an_alias() -> None:
     """A thing has one name, wherever it is used. A clash is solved by a better name."""
     found = [
         f"{module}: {ast.unparse(node)}"
-        for module, tree in CODE.items()
+        for module, tree in _code().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom) and any(alias.asname for alias in node.names)
     ]

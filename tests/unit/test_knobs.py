@@ -2,7 +2,8 @@
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -12,7 +13,6 @@ from healer.settings import Settings
 from healer.sinks.registry import SINKS
 
 ROOT = Path(__file__).parents[2]
-TREES = {path: ast.parse(path.read_text("utf-8")) for path in ROOT.glob("healer/**/*.py") if path.parent.name != "settings"}
 SECTIONS: dict[str, type[BaseModel]] = {
     type(field.default).__name__: type(field.default)
     for field in Settings.model_fields.values()
@@ -46,8 +46,17 @@ def _bound(tree: ast.AST) -> Iterator[tuple[str, str]]:
             yield node.target.id, _type(node.annotation)
 
 
-ATTRIBUTES = {name: held for tree in TREES.values() for name, held in _bound(tree) if held and held != "Settings"} | KEYS
-"""Attributes by which a section is reached from another object: `tuning.engine`, `settings.http`, `seen.settings`."""
+@cache
+def _trees() -> Sequence[ast.Module]:
+    """Every module but those that declare settings."""
+    paths = (path for path in ROOT.glob("healer/**/*.py") if path.parent.name != "settings")
+    return [ast.parse(path.read_text("utf-8")) for path in paths]
+
+
+@cache
+def _attributes() -> Mapping[str, str]:
+    """Attributes by which a section is reached from another object: `tuning.engine`, `settings.http`, `seen.settings`."""
+    return {name: held for tree in _trees() for name, held in _bound(tree) if held and held != "Settings"} | KEYS
 
 
 def _sections(value: ast.expr, names: dict[str, set[str]]) -> set[str]:
@@ -60,7 +69,7 @@ def _sections(value: ast.expr, names: dict[str, set[str]]) -> set[str]:
         return names.get(value.attr.lstrip("_"), set())
     if "Settings" in _sections(value.value, names):
         return {KEYS[value.attr]} if value.attr in KEYS else set()
-    return {ATTRIBUTES[value.attr]} if value.attr in ATTRIBUTES else set()
+    return {_attributes()[value.attr]} if value.attr in _attributes() else set()
 
 
 def _read(tree: ast.AST) -> Iterator[tuple[str, str]]:
@@ -95,10 +104,10 @@ def _derived(tree: ast.AST) -> Iterator[tuple[str, str, set[str]]]:
 
 def test_every_setting_is_read_by_a_component() -> None:
     read = defaultdict(set)
-    for tree in TREES.values():
+    for tree in _trees():
         for section, field in _read(tree):
             read[section].add(field)
-    for tree in TREES.values():
+    for tree in _trees():
         for section, name, fields in _derived(tree):
             read[section] |= fields if name in read[section] else set()
     unread = {name: sorted(model.model_fields.keys() - read[name]) for name, model in SECTIONS.items()}
