@@ -1,10 +1,14 @@
 """The line that says what the rules guard, and the metric."""
 
+import asyncio
+from contextlib import suppress
+
 import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from healer.daemon.coverage import RuleCoverage
+from healer.rehearsal.simulate.virtual import VirtualLoop, run
 from healer.rules.loading import load
 from healer.rules.rulebook import BoundRule, Rulebook
 from healer.settings.sections import Cluster
@@ -80,3 +84,26 @@ async def test_what_rules_guard_is_said_at_the_start_and_when_they_change() -> N
     assert logs[2]["reason"].startswith("there is no namespace 'prodcution'")
     assert registry.get_sample_value("healer_rule_targets", {"rule": "serving/crash"}) is None
     assert registry.get_sample_value("healer_rule_targets", {"rule": "serving/loop"}) == 0
+
+
+def test_rules_that_change_all_the_time_are_looked_at_for_a_tenth_of_it() -> None:
+    looks: list[float] = []
+
+    async def slow(_: BoundRule) -> str:
+        looks.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(1.0)
+        return ""
+
+    async def main() -> None:
+        only = rulebook().rules[0]
+        coverage = RuleCoverage(cluster(), Rulebook([only]), Cluster(), CollectorRegistry())
+        looking = asyncio.create_task(coverage.run(slow))
+        for _ in range(200):
+            await asyncio.sleep(0.5)
+            coverage.use(Rulebook([only]))
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
+
+    run(main(), VirtualLoop())
+    assert looks == [10.0 * number for number in range(10)]
