@@ -200,12 +200,20 @@ def _known_elsewhere(document: Document, file: str, seen: dict[str, str], prefix
         seen[name] = f"{file}:{line}"
 
 
+_PLAYED = {
+    "RuleTest": "tests of rules are played by `healer test`, and lie in files named NAME.test.yaml, which are passed over here",
+    "Scenario": "scenarios are played by `healer simulate`: keep them in a folder without rules",
+}
+"""What files of other kinds are for."""
+
+
 def _document_faults(document: Document, file: str, known: Vocabulary) -> Iterator[Problem]:
     kind, version = _dig(document.data, ("kind",)), _dig(document.data, ("apiVersion",))
     for key, value, wanted in (("kind", kind, "RuleSet"), ("apiVersion", version, API_VERSION)):
         if value is not None and value != wanted:  # nothing else of the document can be checked
             message = f"{key} is {value!r}, not {wanted!r}"
-            yield Problem(file, *document.at((key,)), key, message, f"a rule file holds kind: RuleSet of {API_VERSION} alone")
+            hint = _PLAYED.get(str(value), f"a rule file holds kind: RuleSet of {API_VERSION} alone")
+            yield Problem(file, *document.at((key,)), key, message, hint)
             return
     rules = _dig(document.data, ("spec", "rules"))
     lines: dict[str, int] = {}

@@ -15,6 +15,8 @@ class RulesCoverage:
     steps: int
     unopened: tuple[str, ...]
     """Rules of which no test has opened an incident."""
+    unshown: tuple[str, ...]
+    """What rules look for and no test has opened an incident with: "vllm/image-pull: ErrImagePull"."""
     untaken: tuple[str, ...]
     """Steps that no test has taken: "vllm/down: step 1 (evict)"."""
     unheld: tuple[str, ...]
@@ -37,6 +39,12 @@ def covered(rules: Iterable[BoundRule], reached: Reached) -> RulesCoverage:
         rules=len(known),
         steps=len(steps),
         unopened=tuple(bound.name for bound in known if bound.name not in reached.rules),
+        unshown=tuple(
+            f"{bound.name}: {name}"
+            for bound in known
+            for name in bound.rule.when.names
+            if bound.name in reached.rules and (bound.name, name) not in reached.names
+        ),
         untaken=tuple(said for key, said in steps if key not in reached.steps),
         unheld=tuple(bound.name for bound in known if bound.name not in reached.held),
         silent=tuple(name for name in GUARD_NAMES if name not in reached.guards),

@@ -146,6 +146,7 @@ def coverage_lines(coverage: RulesCoverage) -> Iterator[ReportLine]:
     )
     for title, names in (
         ("no test opens an incident of", coverage.unopened),
+        ("no test shows", coverage.unshown),
         ("no test takes", coverage.untaken),
         ("no test holds back", coverage.unheld),
     ):
@@ -200,6 +201,7 @@ def plain(
             "rules": coverage.rules,
             "steps": coverage.steps,
             "unopened": coverage.unopened,
+            "unshown": coverage.unshown,
             "untaken": coverage.untaken,
             "unheld": coverage.unheld,
             "silentGuards": coverage.silent,

@@ -10,7 +10,7 @@ from healer.engine.incidents.needed import STORM
 from healer.engine.safety.guards.question import Guard, Guards, Question, Veto
 from healer.engine.safety.guards.registry import GUARDS
 from healer.engine.safety.guards.replicas import InNumbers
-from healer.engine.safety.guards.stops import no_storm
+from healer.engine.safety.guards.stops import no_storm, tenant_breaker
 from healer.model.effects import Act, Decided, Effect, Input, Record
 from healer.model.node import Node, WatchedNodeMeta, WatchedNodeSpec
 from healer.rehearsal.driver import Driver
@@ -32,12 +32,14 @@ ON_STORM = "onStorm"
 
 @dataclass
 class Reached:
-    """What tests have reached: rules that opened an incident, steps that were taken, rules that were held back, guards that
-    objected."""
+    """What tests have reached: rules that opened an incident, and by which of their names; steps that were taken, rules that were
+    held back, guards that objected."""
 
     rules: set[str] = field(default_factory=set)
     steps: set[tuple[str, int | str]] = field(default_factory=set)
     """The full name of a rule, and the index of a step; or "onStorm"."""
+    names: set[tuple[str, str]] = field(default_factory=set)
+    """The full name of a rule, and a condition, an alert or a reason that it looks for."""
     held: set[str] = field(default_factory=set)
     guards: set[str] = field(default_factory=set)
 
@@ -45,6 +47,7 @@ class Reached:
         """What others have reached as well."""
         self.rules |= other.rules
         self.steps |= other.steps
+        self.names |= other.names
         self.held |= other.held
         self.guards |= other.guards
 
@@ -80,12 +83,14 @@ def guard_name(guard: Guard) -> str:
 
 def _guards() -> Iterator[tuple[str, str]]:
     for guard in (*GUARDS.acting, *GUARDS.telling):
+        if guard is tenant_breaker:  # it is about RuleSets of the cluster, and tests are about rules in files
+            continue
         inner: object = guard.guard if isinstance(guard, InNumbers) else guard
         yield guard_name(guard), (inner.__doc__ or "").partition("\n")[0].strip()
 
 
 GUARD_NAMES: Mapping[str, str] = dict(_guards())
-"""All guards in their order, each with its sentence."""
+"""All guards that rules in files can meet, in their order, each with its sentence."""
 
 
 def play(test: LoadedTest, clock: Clock = SYSTEM, guards: Guards = GUARDS) -> CaseResult:
@@ -159,6 +164,8 @@ class _Playing:
                     self._reached.steps.add((effect.incident.rule, step))
                 case Record(incident, _):
                     self._reached.rules.add(incident.rule)
+                    shown = (symptom.name for sick in incident.targets.values() for symptom in sick.signals.values())
+                    self._reached.names.update((incident.rule, name) for name in shown)
                 case Decided(decision, _) if decision.verb in HOLDS and decision.rule:
                     self._reached.held.add(decision.rule)
                     if decision.reason.code == STORM:  # often it holds before any guard is asked

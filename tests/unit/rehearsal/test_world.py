@@ -4,6 +4,7 @@ import pytest
 
 from healer.cluster.watch import ObjectChange
 from healer.model.kube import Pod
+from healer.model.unit import PodGroup
 from healer.model.workload import Workload
 from healer.rehearsal.kinds import KEPT_KINDS
 from healer.rehearsal.world import Kept, World
@@ -90,7 +91,7 @@ def test_the_groups_of_a_leaderworkerset_are_units_that_serve_whole(world: World
     kept = world.serve("llm", 2, kind="LeaderWorkerSet", size=3)
     names = ["llm-0", "llm-0-1", "llm-0-2", "llm-1", "llm-1-1", "llm-1-2"]
     assert sorted(pod.metadata.name for pod in world.view.pods_of(shown(world, kept).target)) == names
-    assert ready(world, kept) == (2, 2, 2)
+    assert (ready(world, kept), shown(world, kept).group) == ((2, 2, 2), PodGroup(3, together=True))
     world.unready("llm-0-2")
     assert ready(world, kept) == (2, 2, 1)
     group = world.view.unit_of(world.pod("llm-0-1"))

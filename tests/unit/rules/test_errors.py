@@ -571,6 +571,8 @@ CASES = {
     ),
     "no rules": (GOOD[GOOD.index("  rules:") :], "  rules: []\n", 6, 10, "rules must not be empty", "at least one entry"),
     "wrong kind": ("RuleSet", "ConfigMap", 2, 7, "kind is 'ConfigMap', not 'RuleSet'", "a rule file holds kind: RuleSet"),
+    "tests of rules": ("RuleSet", "RuleTest", 2, 7, "kind is 'RuleTest', not 'RuleSet'", "played by `healer test`"),
+    "a scenario": ("RuleSet", "Scenario", 2, 7, "kind is 'Scenario', not 'RuleSet'", "played by `healer simulate`"),
     "wrong version": ("v1alpha1", "v1", 1, 13, "apiVersion is 'healer.dev/v1', not 'healer.dev/v1alpha1'", "alone"),
     "no version": ("apiVersion: healer.dev/v1alpha1\n", "", 1, 1, "the key 'apiVersion' is missing", "The language's version"),
     "key twice": ("for: 2m", "for: 2m\n        for: 3m", 11, 9, "the key 'for' is given twice", "the first is on line 10"),

@@ -391,6 +391,10 @@ def test_coverage_counts_rules_steps_and_guards(tmp_path: Path) -> None:
     lines = run(write(tmp_path, [stormy, OTHER], GOOD, paused), "--coverage").stdout.splitlines()
     assert not any("not_paused" in line for line in lines)
     assert "    no test holds back mine/crash" not in lines
+    two = rule(when={"pod": ["CrashLoopBackOff", "NotStarting"]})
+    lines = run(write(tmp_path, [two], GOOD), "--coverage").stdout.splitlines()
+    assert [line.strip() for line in lines if "no test shows" in line] == ["no test shows mine/crash: NotStarting"]
+    file = write(tmp_path, [stormy, OTHER], GOOD)
     assert (run(file, "--fail-under", "28").exit_code, run(file, "--fail-under", "29").exit_code) == (0, 1)
 
 
