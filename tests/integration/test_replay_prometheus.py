@@ -173,6 +173,7 @@ async def test_queries_and_canaries_are_judged_by_what_prometheus_has(tmp_path: 
     past.add("errors_ratio", APP | {"pod": "serving-1"}, 400, 401, 0.9)  # not long enough
     past.add("errors_ratio", APP | {"pod": "serving-1"}, 500, 520, float("nan"))
     past.add("errors_ratio", APP | {"pod": "serving-1"}, 905, 950, 0.9)  # nothing was scraped, kube-state-metrics too
+    past.add("late_ratio", APP | {"pod": "serving-1"}, 1100, 1200, 0.1)
     for side, bad in (("stable", 0.1), ("canary", 30.0)):
         labels = APP | {"deployment": side}
         for name in ("spec_replicas", "status_replicas", "status_replicas_ready", "status_replicas_updated"):
@@ -200,6 +201,7 @@ async def test_queries_and_canaries_are_judged_by_what_prometheus_has(tmp_path: 
         rule("bad-canary", when={"canary": canary}, heal=[{"page": {}}]),
         rule("wrong", when={"query": {"expr": "errors_ratio * on (pod) group_left () requests", "above": 1, "every": "10m"}}),
         rule("nothing", when={"query": {"expr": "no_such_metric", "above": 1, "every": "10m"}}),
+        rule("late", when={"query": {"expr": "late_ratio", "above": 1, "every": "10m"}}),
         rule("events", when={"event": {"reasons": ["FailedMount"]}}),
         rule("model", when={"model": {"server": "tensorflow", "name": "m", "conditions": ["ModelNotAvailable"]}}),
     )
@@ -214,6 +216,7 @@ async def test_queries_and_canaries_are_judged_by_what_prometheus_has(tmp_path: 
     }
     remarks = "\n".join(result["remarks"])
     assert "rule test/nothing: no look has found a series" in remarks
+    assert "rule test/late" not in remarks
     assert re.search(r"rule test/wrong: \d+ of 181 looks had no answer that could be used, the first at .*many-to-many", remarks)
     assert "the weights of routes are not in the history" in remarks
 

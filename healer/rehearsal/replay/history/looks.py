@@ -7,6 +7,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf, isfinite
 
 from healer.daemon.recording.lines import AnsweredLine, AnyLine, RuleMark, SignalsLine, UnansweredLine
 from healer.daemon.recording.marks import asked
@@ -37,7 +38,7 @@ class RangedAnswers:
 
     def __init__(self, ranges: QueryApi, most: int) -> None:
         self._ranges = ranges
-        self._most = most
+        self.most = most
         self._known: dict[tuple[str, float], _AnsweredRange] = {}
         self._most_looks: dict[str, int] = {}  # by expression, once one has failed
         self.until = 0.0
@@ -57,10 +58,17 @@ class RangedAnswers:
         if known.failed is not None:
             raise known.failed
         samples = known.at.get(round(at, 3), [])
-        if len(samples) > self._most:
-            raise QueryFailed(f"Prometheus: more than {self._most} series answer the query: aggregate, or select fewer")
+        if len(samples) > self.most:
+            raise QueryFailed(f"Prometheus: more than {self.most} series answer the query: aggregate, or select fewer")
         self.found += len(samples)
         return samples
+
+    def known(self, expr: str, at: float) -> list[Sample] | None:
+        """What `query` would return, where it is read already."""
+        known = self._known.get((expr, self.every))
+        if known is None or known.failed is not None or not known.has(at, self.every):
+            return None
+        return known.at.get(round(at, 3), [])
 
     async def range(self, expr: str, start: float, end: float, step: float) -> list[Series]:
         """As of `QueryApi`. Raises QueryFailed."""
@@ -141,6 +149,8 @@ class _RuleLooks:
     probe: Probe
     due: float
     told: list[Report] | None = None
+    quiet: bool = False
+    """Whether nothing fires for it, and its last look was answered."""
     looks: int = 0
     found: int = 0
     """The samples that answered."""
@@ -219,16 +229,32 @@ class Looks:
                 continue
             look.due = round(look.due + look.every, 3)
             self._answers.every, look.failing = look.every, ""
+            if look.quiet and self._says_nothing(look, at):
+                continue
             before = self._answers.found
             reports = list(runner.run(_asked(look.probe, at)))
             look.found += self._answers.found - before
             if self._answers.broken is not None:
                 raise self._answers.broken
             self._count(look, reports, at)
+            look.quiet = bool(reports) and all(isinstance(each, Answered) for each in reports)
             if reports != look.told or any(isinstance(each, Signal) for each in reports):
                 look.told = reports
                 yield from _lines(reports, at)
         self._answers.forget(at)
+
+    def _says_nothing(self, look: _RuleLooks, at: float) -> bool:
+        """Whether nothing passes the threshold of a query, and all are numbers, as at most looks of a long time."""
+        query = look.rule.rule.when.get(QUERY)
+        samples = None if query is None else self._answers.known(query.expr, at)
+        if query is None or samples is None or len(samples) > self._answers.most:
+            return False
+        low, high = -inf if query.below is None else query.below, inf if query.above is None else query.above
+        if not all(isfinite(each.value) and low <= each.value <= high for each in samples):
+            return False
+        look.looks += 1
+        look.found += len(samples)
+        return True
 
     def _count(self, look: _RuleLooks, reports: Sequence[Report], at: float) -> None:
         look.looks += 1
