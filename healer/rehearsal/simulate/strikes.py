@@ -283,7 +283,7 @@ class Strikes:
         """Which faults are healed: nobody is sick of them, and the workloads that they have hurt are whole again."""
         self._looking = False
         for strike in self.all:
-            if strike.chosen and any(map(self._served, self._sick_workloads(strike))):
+            if self._hurts(strike):
                 strike.healed = None
                 continue
             if strike.healed is not None:
@@ -301,9 +301,10 @@ class Strikes:
             if strike.over and strike.spec.returns is not None and strike.spec.at is not None:
                 self._returns.put_nowait(strike.spec)
 
-    def _sick_workloads(self, strike: Strike) -> set[str]:
-        """The workloads of the pods that are sick of it."""
-        return {workload_of(pod) for pod in map(self._cluster.pod, strike.chosen) if pod is not None}
+    def _hurts(self, strike: Strike) -> bool:
+        """Whether pods are sick of it that may get requests, or are not gone yet."""
+        pods = map(self._cluster.pod, strike.chosen)
+        return any(pod is None or self._served(workload_of(pod)) for pod in pods)
 
     def _whole(self, workload: str, strike: Strike) -> bool:
         """Whether the workload is as it should be, but for what other faults do to it. One that gets no requests always is."""
