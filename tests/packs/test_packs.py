@@ -1,4 +1,4 @@
-"""The rule packs in rules/ as a whole: what they may do, and that each rule says why. test_rules.py drives each rule."""
+"""The rule packs in rules/ as a whole: what they may do, and that each rule says why. The tests beside the rules drive each."""
 
 import re
 from pathlib import Path
