@@ -159,7 +159,7 @@ async def _perform(
             except TimeoutError:
                 completed = False
             if token is not None:
-                timeline.title(f"The scenarios are over. {_page(daemon, token)} Ctrl-C ends the demo.")
+                timeline.title(f"The scenarios are over. {_page(daemon, token)} Ctrl-C ends the demo. For your own rules: healer lab run.")
                 await _interrupted()
         finally:
             daemon.stop()
