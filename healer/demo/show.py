@@ -159,7 +159,8 @@ async def _perform(
             except TimeoutError:
                 completed = False
             if token is not None:
-                timeline.title(f"The scenarios are over. {_page(daemon, token)} Ctrl-C ends the demo. For your own rules: healer lab run.")
+                timeline.title(f"The scenarios are over. {_page(daemon, token)} Ctrl-C ends the demo.")
+                timeline.title("Where to try rules of your own: healer lab run.")
                 await _interrupted()
         finally:
             daemon.stop()

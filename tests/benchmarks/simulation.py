@@ -15,9 +15,9 @@ def simulated(cores: Cores, runs: int) -> list[Figure]:
     healer, none = (tuple(run[policy] for run in seen) for policy in ("healer", "none"))
     both = tuple(map(sum, zip(healer, none, strict=True)))
     return [
-        Figure("with healer", "s", healer),
-        Figure("without it", "s", none),
-        Figure("both", "s", both, ("<", 20)),
+        Figure("with healer", "s of CPU", healer),
+        Figure("without it", "s of CPU", none),
+        Figure("both", "s of CPU", both, ("<", 20)),
     ]
 
 
