@@ -2,15 +2,19 @@
 
 import json
 import os
+import pty
 import shlex
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from healer.cli import app
+from tests.support.processes import PATIENCE
 from tests.unit.rehearsal.simulate.played import EVICT, written
 
 ROOT = Path(__file__).parents[4]
@@ -47,6 +51,11 @@ def test_what_is_expected_and_not_done_ends_with_1(file: Path, tmp_path: Path) -
         (["missing.yaml"], "missing.yaml: cannot be read"),
         (["{file}", "--policy", "pray"], "there is no policy 'pray'"),
         (["{file}", "--rules", "nowhere"], "nowhere"),
+        (["{file}", "--hours", "0"], "'--hours'"),
+        (["{file}", "--hours", "nan"], "'--hours'"),
+        (["{file}", "--hours", "721"], "'--hours'"),
+        (["{file}", "--seed", "x"], "'--seed'"),
+        (["{file}", "-o", "xml"], "'xml' is not one of"),
         (["{file}", "--report", "/nowhere/report.html", "--hours", "0.2"], "the report cannot be written"),
     ],
 )
@@ -62,6 +71,34 @@ def test_a_setting_that_is_none_is_named(tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["simulate", str(path)])
     assert found.exit_code == 2
     assert "engine.retrry: there is no such setting; did you mean engine.retry?" in found.output
+
+
+def test_without_healer_there_is_no_verdict_and_the_exit_code_is_0(file: Path) -> None:
+    found = CliRunner().invoke(app, ["simulate", str(file), "--policy", "none", "--hours", "0.5"])
+    assert found.exit_code == 0
+    assert "expects" not in found.stdout
+
+
+@pytest.mark.slow
+def test_a_terminal_sees_the_progress_and_an_interrupt_ends_it_without_a_traceback(file: Path) -> None:
+    """A simulation of thirty days, which nobody awaits."""
+    mine, terminal = pty.openpty()
+    command = [str(Path(sys.executable).with_name("healer")), "simulate", str(file), "--hours", "720"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal, env=os.environ | {"TERM": "xterm"})
+    os.close(terminal)
+    seen = b""
+    while b"%" not in seen:
+        seen += os.read(mine, 4096)
+    assert b"healer" in seen
+    child.send_signal(signal.SIGINT)
+    said, _ = child.communicate(timeout=PATIENCE)
+    with suppress(OSError):  # the terminal has no end any more: all is read
+        while more := os.read(mine, 4096):
+            seen += more
+    os.close(mine)
+    assert child.returncode == 130
+    assert said == b""
+    assert b"Traceback" not in seen
 
 
 @pytest.mark.slow
