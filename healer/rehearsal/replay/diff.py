@@ -54,7 +54,8 @@ class Difference:
 
 def differences(story: Story, other: Story) -> list[Difference]:
     """The differences by time. What follows only because the record does not answer is in neither."""
-    found = [*_deeds(story.counted, other.counted), *_holds(story, other)]
+    mine, theirs = ([deed for deed in of.told if not deed.echo] for of in (story, other))
+    found = [*_deeds(mine, theirs), *_holds(story, other)]
     return sorted(found, key=lambda each: each.at)
 
 

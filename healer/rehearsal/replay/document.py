@@ -32,11 +32,12 @@ def document(result: Replayed) -> dict[str, Any]:
 
 def _story(story: Story) -> dict[str, Any]:
     return {
-        "acts": [_deed(deed) for deed in story.deeds],
+        "acts": [_deed(deed) for deed in story.told],
         "held": [_hold(hold) for hold in sorted(story.holds.values(), key=lambda hold: hold.at)],
         "totals": {
             "acts": len(story.counted),
-            "furtherActs": len(story.deeds) - len(story.counted),
+            "furtherActs": sum(deed.echo for deed in story.told),
+            "refusedAttempts": sum(deed.times for deed in story.told if deed.refused and not deed.echo),
             "incidentsActedOn": len({deed.incident for deed in story.counted}),
             "incidents": {str(state): count for state, count in story.by_state.items()},
         },
@@ -57,6 +58,8 @@ def _deed(deed: ToldAct) -> dict[str, Any]:
         "why": deed.why,
         "further": deed.echo,
         "recorded": deed.recorded,
+        "times": deed.times,
+        "refused": deed.refused,
         "outcome": None if outcome is None else {"kind": str(outcome.kind), "reason": outcome.reason, "text": outcome.text},
     }
 

@@ -23,6 +23,8 @@ _MOST_GAPS = 20
 _STYLES = {
     "act": "bold blue",
     "dry run": "blue",
+    "refused": "yellow",
+    "needless": "dim",
     "further": "dim",
     "held": "cyan",
     Differs.MORE: "bold yellow",
@@ -78,7 +80,7 @@ def _head(result: Replayed, screen: Console) -> None:
 
 
 def _timeline(story: Story, screen: Console) -> None:
-    lines = [_act(deed, _kind(deed)) for deed in story.deeds]
+    lines = [_act(deed, _kind(deed)) for deed in story.told]
     lines += [_held(hold, "held") for hold in story.holds.values()]
     for line in sorted(lines, key=lambda line: (line.at, line.kind, line.said)):
         _print(screen, line)
@@ -92,7 +94,11 @@ def _print(screen: Console, line: TimelineLine) -> None:
 
 
 def _kind(deed: ToldAct) -> str:
-    return "further" if deed.echo else "dry run" if deed.dry_run else "act"
+    if deed.echo:
+        return "further"
+    if deed.undone:
+        return "refused" if deed.refused else "needless"
+    return "dry run" if deed.dry_run else "act"
 
 
 def _act(deed: ToldAct, kind: str, after: str = "") -> TimelineLine:
@@ -102,7 +108,16 @@ def _act(deed: ToldAct, kind: str, after: str = "") -> TimelineLine:
 
 
 def _really(deed: ToldAct) -> str:
-    return f"; really done too: {deed.outcome.reason}" if deed.recorded and deed.outcome is not None else ""
+    outcome = deed.outcome
+    if outcome is None:
+        return ""
+    if deed.undone:
+        return f"; nothing was done{_often(deed)}: {outcome.reason}: {outcome.text}"
+    return f"; really done too: {outcome.reason}{_often(deed)}" if deed.recorded else ""
+
+
+def _often(deed: ToldAct) -> str:
+    return f" ({times(deed.times, 'time')})" if deed.times > 1 else ""
 
 
 def _place(deed: ToldAct) -> str:
@@ -117,7 +132,7 @@ def _held(hold: Hold, kind: str, before: str = "") -> TimelineLine:
 
 def _totals(story: Story, screen: Console) -> None:
     screen.print(f"these rules would have {_acts(story)}", style="bold")
-    echoes = len(story.deeds) - len(story.counted)
+    echoes = sum(deed.echo for deed in story.told)
     if echoes:
         text = (
             f"{times(echoes, 'further act')} not counted: each follows only because the record does not answer to the first one"
@@ -130,7 +145,16 @@ def _totals(story: Story, screen: Console) -> None:
 
 
 def _acts(story: Story) -> str:
-    deeds = story.counted
+    refused: dict[str, int] = {}
+    for deed in story.told:
+        if deed.refused and not deed.echo and deed.outcome is not None:
+            what = f"{deed.action}: {deed.outcome.reason}"
+            refused[what] = refused.get(what, 0) + deed.times
+    attempts = f"; {times(sum(refused.values()), 'attempt')} refused, and not counted: " if refused else ""
+    return _counted(story.counted) + attempts + ", ".join(f"{what} {count}" for what, count in sorted(refused.items()))
+
+
+def _counted(deeds: Sequence[ToldAct]) -> str:
     troubles = {deed.incident for deed in deeds}
     if not deeds:
         return "acted on nothing"
@@ -162,7 +186,9 @@ def _said(each: Difference, compared_with: str) -> TimelineLine:
     if deed is not None:
         return _act(deed, how, f"{_really(deed)}; not so {compared_with}{why}")
     if before is not None:
-        ended = "" if before.outcome is None else f" ({before.outcome.reason})"
+        ended = (
+            "" if before.outcome is None else f" ({before.outcome.reason}{f', {before.times} times' if before.times > 1 else ''})"
+        )
         return _act(before, how, f"; only {compared_with}{ended}, and not with these rules{why}")
     only = "" if how is Differs.HELD else f"only {compared_with}: "
     return TimelineLine(each.at, how, "") if each.hold is None else _held(each.hold, how, only)

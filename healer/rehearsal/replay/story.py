@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from healer.daemon.recording.lines import ActLine, AnyLine, DecisionLine, OutcomeLine
-from healer.model.action import Outcome
+from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Act, Decision, Verb
 from healer.model.incident import Incident, State
 from healer.model.target import Target
 
 _HELD = frozenset({Verb.DEFER, Verb.REFUSE})
+_REFUSED = frozenset({OutcomeKind.DEFERRED, OutcomeKind.REFUSED})
+_UNDONE = _REFUSED | {OutcomeKind.GONE, OutcomeKind.RECOVERED}
 _RECENT = 3600.0
 """Seconds for which a reason not to act counts as that of a moment."""
 _MOST_HELD = 10_000
@@ -39,6 +41,27 @@ class ToldAct:
     """Why what it is compared with did not do it at that moment; "" where that is not known."""
     mode: str = ""
     """Why it is a dry run, where that is known."""
+    times: int = 1
+    """How often it was tried, one time after the other, with the same outcome."""
+
+    @property
+    def undone(self) -> bool:
+        """Whether nothing was done by it: the attempt was refused, or there was nothing to do any more."""
+        return self.outcome is not None and self.outcome.kind in _UNDONE and not self.outcome.begun
+
+    @property
+    def refused(self) -> bool:
+        """Whether it was undone because the cluster refused it."""
+        return self.undone and self.outcome is not None and self.outcome.kind in _REFUSED
+
+    def retries(self, before: "ToldAct") -> bool:
+        """Whether it is the attempt before once more: the same step on the same target, with the same outcome, and not done."""
+        mine, other = self.outcome, before.outcome
+        if mine is None or other is None or mine.kind is OutcomeKind.DONE:
+            return False
+        same = (mine.kind, mine.reason, self.step, self.rule, self.dry_run, self.echo, self.recorded)
+        was = (other.kind, other.reason, before.step, before.rule, before.dry_run, before.echo, before.recorded)
+        return same == was and self.what == before.what
 
     @property
     def what(self) -> tuple[str, str, str]:
@@ -88,9 +111,23 @@ class Story:
         return self.since <= at <= self.until
 
     @property
+    def told(self) -> list[ToldAct]:
+        """The deeds, where those that were tried again and again are one, at the time of the first."""
+        found: list[ToldAct] = []
+        last: dict[str, ToldAct] = {}  # by incident
+        for deed in self.deeds:
+            before = last.get(deed.incident)
+            if before is not None and deed.retries(before):
+                before.times += 1
+            else:
+                last[deed.incident] = one = replace(deed)
+                found.append(one)
+        return found
+
+    @property
     def counted(self) -> list[ToldAct]:
-        """The deeds without those that follow only because the record does not answer."""
-        return [deed for deed in self.deeds if not deed.echo]
+        """What was done, without what was refused, and without what follows only because the record does not answer."""
+        return [deed for deed in self.told if not deed.echo and not deed.undone]
 
     @property
     def by_state(self) -> Counter[State]:

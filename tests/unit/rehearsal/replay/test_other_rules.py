@@ -12,6 +12,7 @@ from rich.console import Console
 from healer.daemon.recording.files import files_in
 from healer.daemon.recording.lines import AnyLine, HeadLine
 from healer.daemon.recording.reading import RecordError
+from healer.model.action import OutcomeKind
 from healer.model.effects import Together
 from healer.model.incident import State
 from healer.model.signal import Answered, Signal
@@ -268,3 +269,36 @@ def test_the_document_has_what_the_text_has() -> None:
     assert made["totals"]["acts"] == 1
     assert made["openLoop"] == OPEN_LOOP
     assert {each["how"] for each in made["differences"]} >= {"more"}
+
+
+def refused(drill: Drill) -> None:
+    """The budget refuses the eviction six times, and grants the seventh."""
+    drill.world.crash("serving-2")
+    drill.wait(2)
+    for _ in range(6):
+        drill.answer(OutcomeKind.DEFERRED, "BudgetRefused", denied=True)
+        while not drill.waiting:
+            drill.wait(5)
+    drill.answer()
+    with drill.at_once():
+        drill.world.replace("serving-2")
+    drill.wait(3600)
+
+
+def test_what_was_refused_is_no_act_and_its_retries_are_one_line() -> None:
+    result = replay(record(refused), rulebook(rule()), recorded=True)
+    of_rules = replay(record(refused), rulebook(rule()))
+    assert [(deed.refused, deed.times) for deed in of_rules.story.told] == [(True, 6), (False, 1)]
+    assert differences(result.story, result.other or result.story) == []
+    for said in (text(of_rules), text(result, "what was really done")):
+        assert "acted 1 time on 1 incident: evict 1; 6 attempts refused, and not counted: evict: BudgetRefused 6" in said
+    (line,) = [line for line in text(of_rules).splitlines() if "  refused  " in line]
+    assert "nothing was done (6 times): BudgetRefused: evict" in line
+    slower = replay(record(refused), SLOWER, recorded=True)
+    assert slower.other is not None
+    less = [each.before for each in differences(slower.story, slower.other) if each.how is Differs.LESS]
+    assert [each.times for each in less if each is not None] == [6, 1]
+    assert "only what was really done (BudgetRefused, 6 times)" in text(slower, "what was really done")
+    made = document(of_rules)
+    assert [(act["times"], act["refused"]) for act in made["acts"]] == [(6, True), (1, False)]
+    assert (made["totals"]["acts"], made["totals"]["refusedAttempts"], made["totals"]["furtherActs"]) == (1, 6, 0)
