@@ -42,7 +42,7 @@ class BoundRule:
         if self.rule.scope is None:
             raise ValueError(f"rule {self.name} has no scope: say which namespaces")
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The rule's full name, "ruleset/rule"."""
         return f"{self.ruleset}/{self.rule.name}"

@@ -7,7 +7,9 @@ from typing import Any
 from healer.engine.safety.sick_counts import SickPlace
 from healer.model.duration import about
 from healer.model.incident import Reason
+from healer.model.kube import Pod
 from healer.model.signal import Signal
+from healer.model.workload import Workload
 from healer.rules.triggers import TRIGGERS, Trigger
 
 UNKNOWN = "Unknown"
@@ -49,6 +51,10 @@ class Firing:
     """The incidents that it is part of, oldest first."""
     live_rules: set[str] = field(default_factory=set)
     """The rules that it matches, or that wait until it has lasted or recurred."""
+    target: Pod | Workload | None = None
+    """Its target as it was when the rules were asked last; objects of the view are replaced, never changed."""
+    outside: set[str] = field(default_factory=set)
+    """The rules whose scopes do not cover that target, so that they need not be asked again before it changes."""
     sick_place: SickPlace | None = None
     """Where its pod counts as sick; None when it does not count."""
     unknown: str = ""
@@ -70,6 +76,16 @@ class Firing:
     def join(self, incident: str) -> None:
         """It is part of an incident."""
         self.incidents[incident] = None
+
+    def look_at(self, target: Pod | Workload | None) -> None:
+        """The rules are asked about the target as it is now."""
+        if target is not self.target:
+            self.target, self.outside = target, set()
+
+    def still_outside(self, rule: str) -> bool:
+        """Whether a rule would say once more that the target is outside its scope. A pod that terminates may also be gone."""
+        going = isinstance(self.target, Pod) and self.target.terminating
+        return rule in self.outside and self.verdicts.get(rule) == "OutOfScope" and not going
 
     def ask_anew(self, rule: str = "") -> None:
         """Have a rule asked about it as if for the first time; "": all that it has matched."""

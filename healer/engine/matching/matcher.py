@@ -81,6 +81,7 @@ class Matcher:
         for firing in self._firings.values():
             firing.verdicts = {rule: verdict for rule, verdict in firing.verdicts.items() if rule in same}
             firing.live_rules &= same | {UNNAMED}
+            firing.outside &= same
             self._count(firing, turn)
 
     def get(self, key: str) -> Firing | None:
@@ -265,26 +266,34 @@ class Matcher:
         return list(self._firings.values())
 
     def ask(self, firing: Firing, turn: Turn, *, again: bool = False) -> Iterator[Match]:
-        """Match a signal with each rule that is concerned. `again` leaves out the rules that it has matched."""
+        """Match a signal with each rule that is concerned.
+
+        `again` leaves out the rules that it has matched, and those whose scopes do not cover its target, which has not changed.
+        """
         signal = firing.signal
         workload = workload_of(signal.target, turn.view)
         if workload is not None:
             self._locate(firing, workload.uid)
         self._count(firing, turn)
+        firing.look_at(target := turn.view.find(signal.target))
         for rule in self._rulebook.concerned(signal.source, signal.name, signal.target.namespace, signal.rule):
-            if again and firing.verdicts.get(rule.name) == "":
+            name = rule.name
+            if again and (firing.verdicts.get(name) == "" or firing.still_outside(name)):
                 continue
             self._unmatched.pop(signal.key, None)
             match = self._match(rule, firing, turn)
             code = "" if match.reason is None else match.reason.code
-            news = firing.verdicts.get(rule.name) != code
-            firing.verdicts[rule.name] = code
-            if match.reason is None or match.pending:
-                firing.live_rules.add(rule.name)
-            else:
-                firing.live_rules.discard(rule.name)
-                self._timing.release(rule.name, firing.signal)
-            self._count(firing, turn)
+            news = firing.verdicts.get(name) != code
+            firing.verdicts[name] = code
+            lives = match.reason is None or match.pending
+            if not lives:
+                self._timing.release(name, firing.signal)
+                labels = None if target is None or code != "OutOfScope" else target.metadata.labels
+                if labels is not None and not rule.scope_covers(signal.target.namespace, labels):
+                    firing.outside.add(name)
+            if lives is not (name in firing.live_rules):
+                (firing.live_rules.add if lives else firing.live_rules.discard)(name)
+                self._count(firing, turn)
             yield Match(rule, firing, match.workload, match.reason, match.pending, match.wake_at, news)
 
     def _match(self, rule: BoundRule, firing: Firing, turn: Turn) -> Match:

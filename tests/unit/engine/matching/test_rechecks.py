@@ -6,9 +6,11 @@ import msgspec
 import pytest
 
 from healer.engine.incidents.validity import Reread
+from healer.engine.matching.fit import Fit, fit
 from healer.model.action import OutcomeKind
 from healer.model.incident import State
 from healer.model.kube import Meta, OwnerReference, ReplicaSet
+from healer.rules.rulebook import BoundRule
 from tests.support.world import NAMESPACE, Drill, World, rule, rulebook, state
 
 SELECTOR = {"namespaces": [NAMESPACE], "selector": {"matchLabels": {"app": "serving"}}}
@@ -51,6 +53,43 @@ def test_a_pod_that_comes_back_into_the_scope_is_treated_again() -> None:
     d.world.relabel("serving-1", app="quarantined")
     d.world.pause("deployment", "")
     d.world.relabel("serving-1", app="serving")
+    assert d.acted_on == ["serving-1"]
+
+
+ELSEWHERE = {"namespaces": [NAMESPACE], "selector": {"matchLabels": {"app": "other"}}}
+
+
+def test_a_rule_is_not_asked_again_about_a_target_outside_its_scope_that_did_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def noted(bound: BoundRule, *others: Any) -> Fit:
+        asked.append(bound.name)
+        return fit(bound, *others)
+
+    monkeypatch.setattr("healer.engine.matching.matcher.fit", noted)
+    lasting = {"pod": ["CrashLoopBackOff"], "for": "1h"}
+    rules = rulebook(rule(name="outside", scope=ELSEWHERE), rule(name="waits", scope=SELECTOR, when=lasting))
+    outside, waits = (each.name for each in rules.rules)
+    d = Drill(rules, World(4))
+    d.world.crash("serving-1")
+    before, looks = asked.count(outside), asked.count(waits)
+    d.wait(600)
+    assert asked.count(waits) > looks, "what time alone may change is looked at"
+    assert before == asked.count(outside) > 0
+    d.world.relabel("serving-1", app="other")
+    assert asked.count(outside) > before
+    assert [each.rule for each in d.incidents.values()] == [outside]
+
+
+def test_a_rule_whose_scope_is_widened_is_asked_about_what_was_outside() -> None:
+    d = Drill(rulebook(rule(scope=ELSEWHERE)), World(4))
+    d.world.crash("serving-1")
+    d.wait(60)
+    assert d.acts == []
+    d.use(rulebook(rule(scope={**ELSEWHERE, "selector": {"matchLabels": {"app": "another"}}})))
+    d.wait(60)
+    assert d.acts == []
+    d.use(rulebook(rule(scope=SELECTOR)))
     assert d.acted_on == ["serving-1"]
 
 
