@@ -29,6 +29,8 @@ class TimelineLine:
     code: str = ""
     """The reason's, as `healer explain` has it; of an act the action."""
     fault: str = ""
+    asks: str = ""
+    """The action that people are asked to approve."""
     effect: Effect | None = None
     quiet: bool = False
     """Whether it says nothing that was not said before."""
@@ -48,7 +50,7 @@ class TimelineLine:
 
     def plain(self) -> dict[str, object]:
         """The line for programs, with what it has."""
-        named = {"workload": self.workload, "rule": self.rule, "code": self.code, "fault": self.fault}
+        named = {"workload": self.workload, "rule": self.rule, "code": self.code, "fault": self.fault, "asks": self.asks}
         more = {key: value for key, value in named.items() if value}
         return {"at": round(self.at, 3), "kind": self.kind, "text": self.text, **more}
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from healer.daemon.rulefiles import load_rules, vocabulary
+from healer.rehearsal.simulate.judging import judge as judged_by
 from healer.rehearsal.simulate.life import POLICIES
 from healer.rehearsal.simulate.loading import load
 from healer.rehearsal.simulate.result import HEALER, NONE, actions, simulate
+from healer.rehearsal.simulate.scenario import Scenario
 from healer.settings import isolated
 
 FOLDER = Path(__file__).parent / "scenarios"
@@ -29,6 +31,8 @@ class Judged:
     actions: dict[str, int]
     control: bool
     """Nothing is wrong in it."""
+    idle: bool
+    """Whether somebody who does and says nothing would do what it expects."""
 
 
 def judge(path: Path, policies: Sequence[str] = tuple(POLICIES)) -> Judged:
@@ -47,8 +51,14 @@ def judge(path: Path, policies: Sequence[str] = tuple(POLICIES)) -> Judged:
         found.lives[HEALER].requests,
         {name: life.failed for name, life in found.lives.items()},
         {name: sum(count for action, count in actions(life).items() if action != "page") for name, life in found.lives.items()},
-        not scenario.spec.faults,
+        is_control(scenario),
+        NONE in found.lives and judged_by(scenario.spec.expect, found.lives[NONE], None).met,
     )
+
+
+def is_control(scenario: Scenario) -> bool:
+    """Whether nothing is wrong in it, so that nothing is to be done or said."""
+    return not (scenario.spec.faults or scenario.spec.expect.should or scenario.spec.expect.told)
 
 
 def judge_all(paths: Iterable[Path] = SCENARIOS) -> Iterator[Judged]:

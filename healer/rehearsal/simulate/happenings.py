@@ -15,6 +15,8 @@ class Happenings:
         self._clock = clock
         self.all: list[TimelineLine] = []
 
-    def add(self, kind: str, text: str, workload: str = "", *, code: str = "", rule: str = "", fault: str = "") -> None:
+    def add(
+        self, kind: str, text: str, workload: str = "", *, code: str = "", rule: str = "", fault: str = "", asks: str = ""
+    ) -> None:
         """Something happens now."""
-        self.all.append(TimelineLine(self._clock(), kind, text, workload, rule, code, fault))
+        self.all.append(TimelineLine(self._clock(), kind, text, workload, rule, code, fault, asks))

@@ -22,6 +22,7 @@ from healer.daemon.metrics import Metrics
 from healer.daemon.recorder import Recorder
 from healer.daemon.taking_back import TakingBack
 from healer.engine.engine import Engine
+from healer.engine.incidents.facts import step_of
 from healer.engine.matching.firing import UNKNOWN
 from healer.engine.tuning import Tuning
 from healer.http.webhook import Receiver
@@ -58,6 +59,8 @@ _FOR_EVER = 10**9
 _WATCH = WatchSettings(timeout=(_FOR_EVER, _FOR_EVER), read_timeout=_FOR_EVER, absent=_FOR_EVER)
 """A watch that never ends: in virtual time nothing is lost on the way."""
 _KEEP = 100_000
+_ASKS = "NeedsApproval"
+"""The reason of a step that waits for a human."""
 _ASKS_PER_REPORT = 3
 """As the daemon asks."""
 _SHOWN = frozenset({Verb.DEFER, Verb.REFUSE})
@@ -257,8 +260,20 @@ class Healer:
             incident = self._journal.incident(decision.incident)
             workload = decision.target.name if incident is None else incident.workload.name
             self._scene.happenings.add(
-                decision.verb, decision.reason.text, workload, code=decision.reason.code, rule=decision.rule
+                decision.verb,
+                decision.reason.text,
+                workload,
+                code=decision.reason.code,
+                rule=decision.rule,
+                asks=self._asked_for(decision, incident),
             )
+
+    def _asked_for(self, decision: Decision, incident: Incident | None) -> str:
+        """The action that a human is asked to approve; "" without one."""
+        bound = self._scene.rulebook.by_name.get(decision.rule)
+        if decision.reason.code != _ASKS or incident is None or bound is None:
+            return ""
+        return step_of(bound.rule, incident).action
 
 
 def tuning(settings: Settings) -> Tuning:

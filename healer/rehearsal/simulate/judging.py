@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from healer.actions.registry import ACTIONS
 from healer.model.duration import about
+from healer.model.incident import State
 from healer.rehearsal.simulate.life import Life
-from healer.rehearsal.simulate.scenario import ANY, Deed, Expectation
+from healer.rehearsal.simulate.scenario import ANY, Deed, Expectation, Told
 from healer.rehearsal.timeline import ACT, TimelineLine
 
 HARM = 0.001
 """A share of the requests: so many more that fail than without healer are harm."""
+PAGE = "page"
 _GRACE = 1800.0
 """Seconds before the end: a fault that strikes later need not be healed."""
 
@@ -68,6 +70,9 @@ def _failings(expect: Expectation, healed: Life) -> Iterator[str]:
             yield f"it should {_said(deed)} at least {_often(deed.at_least)}, and did {_often(times)}"
         elif deed.at_most is not None and times > deed.at_most:
             yield f"it should {_said(deed)} at most {_often(deed.at_most)}, and did {_often(times)}"
+    for news in expect.told:
+        if not any(_tells(each, news) for each in healed.timeline):
+            yield f"people should {_heard(news)}, and were not" + (f": {news.why}" if news.why else "")
     if expect.availability is not None and healed.availability < expect.availability:
         yield f"availability is {100 * healed.availability:.4f} %, below {100 * expect.availability:.4f} %"
     if expect.heals_within is not None:
@@ -93,8 +98,19 @@ def _changes(action: str) -> bool:
 
 def _is(action: TimelineLine, deed: Deed) -> bool:
     named = _changes(action.code) if deed.action == ANY else action.code == deed.action
-    there = deed.workload is None or action.workload == deed.workload
-    return named and there and deed.after <= action.at and (deed.before is None or action.at <= deed.before)
+    return named and _concerns(action, deed)
+
+
+def _tells(line: TimelineLine, news: Told) -> bool:
+    """Whether people were told so by what a line says."""
+    called = line.kind == State.ESCALATED or (line.kind == ACT and line.code == PAGE)
+    return (called if news.approve is None else line.asks == news.approve) and _concerns(line, news)
+
+
+def _concerns(line: TimelineLine, what: Deed | Told) -> bool:
+    """Whether it is about that workload, in that time."""
+    there = what.workload is None or line.workload == what.workload
+    return there and what.after <= line.at and (what.before is None or line.at <= what.before)
 
 
 def _often(times: int) -> str:
@@ -104,7 +120,15 @@ def _often(times: int) -> str:
 
 def _said(deed: Deed) -> str:
     what = "change anything" if deed.action == ANY else deed.action
-    where = f" on {deed.workload}" if deed.workload else ""
-    since = f" after {about(deed.after)}" if deed.after else ""
-    until = f" before {about(deed.before)}" if deed.before is not None else ""
-    return f"{what}{where}{since}{until}"
+    return what + (f" on {deed.workload}" if deed.workload else "") + _when(deed)
+
+
+def _heard(news: Told) -> str:
+    what = "be called" if news.approve is None else f"be asked to approve {news.approve}"
+    return what + (f" for {news.workload}" if news.workload else "") + _when(news)
+
+
+def _when(what: Deed | Told) -> str:
+    since = f" after {about(what.after)}" if what.after else ""
+    until = f" before {about(what.before)}" if what.before is not None else ""
+    return f"{since}{until}"

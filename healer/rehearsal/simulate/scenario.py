@@ -250,6 +250,20 @@ class MustNot(Deed):
     """So often is no harm."""
 
 
+class Told(Model):
+    """Of what people must hear: they are called to help (an incident escalates, or pages), or asked to approve an action."""
+
+    workload: Name | None = None
+    """About it; without it, about any workload, or a node, or the cluster."""
+    approve: Annotated[str, one_of(*sorted(name for name, action in ACTIONS.items() if action.spec.changes))] | None = None
+    """The action that they are asked to approve; without it, they are called."""
+    after: Moment = 0.0
+    before: Moment | None = None
+    """From when to when it counts."""
+    why: str = ""
+    """For the reader."""
+
+
 class Expectation(Model):
     """What a good engineer would and would not do, for a corpus to be judged by."""
 
@@ -258,6 +272,8 @@ class Expectation(Model):
     but what `should` names."""
     should: tuple[Should, ...] = ()
     must_not: tuple[MustNot, ...] = ()
+    told: tuple[Told, ...] = ()
+    """What people must hear of."""
     availability: Part | None = None
     """At least so much of the requests is answered, with healer."""
     heals_within: Annotated[Duration, Field(gt=0)] | None = None
@@ -314,7 +330,7 @@ class ScenarioSpec(Model):
             at = ("operations", index, operation.what)
             _known("workload", getattr(named, "workload", None), workloads, (*at, "workload"))
             _known("node", getattr(named, "node", None), nodes - {DRAWN}, (*at, "node"))
-        for part in ("should", "must_not"):
+        for part in ("should", "must_not", "told"):
             for index, deed in enumerate(getattr(self.expect, part)):
                 _possible(deed, self.lasts, ("expect", to_camel(part), index))
                 _known("workload", deed.workload, workloads, ("expect", to_camel(part), index, "workload"))
@@ -350,7 +366,7 @@ def _is_numbered(node: str | None) -> TypeGuard[str]:
     return node is not None and node != DRAWN
 
 
-def _possible(deed: Deed, lasts: float, at: tuple[str | int, ...]) -> None:
+def _possible(deed: Deed | Told, lasts: float, at: tuple[str | int, ...]) -> None:
     """Whether a deed can be done so often in its time."""
     if deed.before is not None and deed.before <= deed.after:
         raise fault("before is not later than after", "nothing can be done in that time", (*at, "before"))

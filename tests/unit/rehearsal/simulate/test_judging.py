@@ -7,7 +7,7 @@ import pytest
 from healer.rehearsal.simulate.judging import judge
 from healer.rehearsal.simulate.life import Life
 from healer.rehearsal.simulate.scenario import Expectation
-from tests.unit.rehearsal.simulate.played import play, scenario
+from tests.unit.rehearsal.simulate.played import EVICT, play, scenario
 
 HANG: dict[str, Any] = {"name": "hang", "at": "10m", "target": {"workload": "llm", "pods": 1}, "shows": {"pod": "hang"}}
 
@@ -45,6 +45,13 @@ def expectation(**written: Any) -> Expectation:
             "did once: it is a control",
         ),
         ({"mustNot": [{"action": "evict", "moreThan": 1}]}, "healed", True, ""),
+        ({"told": [{"workload": "llm"}]}, "missed", False, "people should be called for llm, and were not"),
+        (
+            {"told": [{"approve": "rollback", "before": "1h", "why": "it is new"}]},
+            "missed",
+            False,
+            "people should be asked to approve rollback before 1 h, and were not: it is new",
+        ),
         ({"availability": "99.99%"}, "missed", False, "availability is"),
         ({"healsWithin": "1m"}, "missed", False, "hang-1 took 1 m 30 s to heal"),
     ],
@@ -86,3 +93,22 @@ def test_a_fault_is_not_healed_while_the_pods_that_it_cost_are_not_back() -> Non
     healed = {strike.spec.name: strike.healed for strike in life.strikes}
     assert healed["stays"] is None
     assert 630 <= (healed["brief"] or 0) < 640
+
+
+@pytest.mark.parametrize(
+    ("mode", "told", "heard"),
+    [
+        ("approve", {"approve": "evict", "workload": "llm", "after": "11m", "before": "12m"}, True),
+        ("approve", {"approve": "evict", "before": "10m"}, False),
+        ("approve", {"approve": "rollback"}, False),
+        ("approve", {}, False),
+        ("enforce", {"workload": "llm", "after": "10m"}, True),
+        ("enforce", {"after": "50m"}, False),
+        ("enforce", {"approve": "evict"}, False),
+    ],
+)
+def test_what_people_must_hear_is_that_they_are_called_or_asked(mode: str, told: dict[str, Any], heard: bool) -> None:
+    """A pod hangs whatever is done: in the mode approve healer asks, and else it evicts once, and escalates."""
+    life = play(scenario(faults=[HANG | {"sits": "workload"}]), text=EVICT.replace("enforce", mode))
+    said = judge(expectation(should=[{"action": "evict", "atLeast": 1}], told=[told]), life, None).faults
+    assert any(each.startswith("people should") for each in said) is not heard
