@@ -193,7 +193,8 @@ async def idle_reader(session: aiohttp.ClientSession) -> AsyncIterator[socket.so
         yield reader
 
 
-async def test_of_what_a_reader_does_not_take_little_is_held_for_it_alone() -> None:
+async def test_of_what_a_reader_does_not_take_little_is_held_for_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("healer.http.stream.SLOW", 600.0)  # on a machine with too much to do it is not sent away meanwhile
     site = Site(LARGE)
     async with site.serving() as session, idle_reader(session), session.get("/state/stream") as answer:
         events = Events(answer)
