@@ -1,6 +1,7 @@
 """The verb that plays fault scenarios in virtual time: simulate."""
 
 import logging
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,7 +53,7 @@ def simulate(
     modelled (docs/rules-as-code.md). A day with 500 pods takes seconds.
 
     Exit code 1 when healer does harm, or not what the scenario expects. 2 when the scenario, the rules or the settings are not
-    usable.
+    usable, or the simulation itself fails.
     """
     from healer.rehearsal.simulate.report import html
     from healer.rehearsal.simulate.result import HEALER, NONE, plain, simulate
@@ -61,17 +62,26 @@ def simulate(
     wanted = list(dict.fromkeys(policy or (HEALER, NONE)))
     read, rulebook, settings = _read(scenario, rules or [], wanted)
     lasts = None if hours is None else hours * 3600
+    failure: str | None = None
     with Progress(console=console(error=True), transient=True, disable=not console(error=True).is_terminal) as bars:
         tasks = {name: bars.add_task(name, total=1) for name in wanted}
-        found = simulate(
-            read,
-            rulebook,
-            settings,
-            policies=wanted,
-            seed=seed,
-            lasts=lasts,
-            progress=lambda name, share: bars.update(tasks[name], completed=share),
+        try:
+            found = simulate(
+                read,
+                rulebook,
+                settings,
+                policies=wanted,
+                seed=seed,
+                lasts=lasts,
+                progress=lambda name, share: bars.update(tasks[name], completed=share),
+            )
+        except Exception as error:  # noqa: BLE001 - whatever fails in here is not what the rules do, which exit code 1 would say
+            failure = _failure(error)
+    if failure is not None:
+        typer.echo(
+            clean(f"healer: {scenario}: the simulation itself has failed, which says nothing of the rules: {failure}"), err=True
         )
+        raise typer.Exit(EXIT_SETUP)
     if report is not None:
         _write(report, html(found))
     if output == "json":
@@ -96,6 +106,15 @@ def _read(file: Path, rules: list[Path], policies: list[str]) -> "tuple[Scenario
     except (ScenarioError, RulesError, SettingsError) as error:
         typer.echo(clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_SETUP) from error
+
+
+def _failure(error: Exception) -> str:
+    """What went wrong in the program, and where: for whoever mends it."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"{said} ({Path(place.filename).name}:{place.lineno}); report it with the scenario and the rules"
 
 
 def _write(file: Path, text: str) -> None:

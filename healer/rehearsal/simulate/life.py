@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from healer.lab.objects import CHANCE, CLOCK
@@ -176,7 +177,7 @@ class _Play:
                 silences,
             )
             scalers = ModelledAutoscalers(cluster, serving, self.now)
-            played = [self._tick(serving), strikes.run(), operations.run(), prometheus.run(), scalers.run()]
+            played = [partial(self._tick, serving), strikes.run, operations.run, prometheus.run, scalers.run]
             unready = await self._play(scene, policy, serving, telemetry, played)
             incidents = policy.incidents if isinstance(policy, Healer) else []
         return Life(self._name, self._lasts, serving.services, strikes.all, happenings.all, incidents, unready)
@@ -198,7 +199,7 @@ class _Play:
         policy: HealingPolicy,
         serving: Serving,
         telemetry: Telemetry,
-        played: Iterable[Coroutine[Any, Any, None]],
+        played: Iterable[Callable[[], Coroutine[Any, Any, None]]],
     ) -> list[str]:
         """Warm up, then play until the scenario is over. Returns the workloads that were not whole when it began."""
         async with asyncio.TaskGroup() as group:
@@ -207,7 +208,7 @@ class _Play:
             scene.happenings.all.clear()
             cluster = scene.cluster
             unready = [name for name in cluster.workloads if cluster.ready(name) < cluster.desired(name)]
-            tasks += [group.create_task(each) for each in played]
+            tasks += [group.create_task(each()) for each in played]
             await self._sample(serving)
             for task in tasks:
                 task.cancel()

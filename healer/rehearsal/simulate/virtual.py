@@ -1,14 +1,15 @@
 """An asyncio loop whose time is virtual: when nothing is ready, its clock jumps to the next timer.
 
 Hours pass in milliseconds, and what runs on the loop notices nothing of it: its timers fire in their order, at their times.
-Nothing may wait for the world outside (a socket, a thread): for that the clock would not stop.
+Nothing may wait for the world outside (a socket): for that the clock would not stop. Work for a thread is done on the loop, at
+once.
 """
 
 import asyncio
 import contextvars
 import math
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from healer.clock import Clock
@@ -60,6 +61,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Seconds since the loop was made."""
         return self._leap.now
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """Do the work of a thread here, in the moment in which it is asked for: with a thread the clock would not wait."""
+
+        async def work() -> T:
+            return func(*args)
+
+        return self.create_task(work())
 
     def clock(self, start: float) -> Clock:
         """The loop's time as a clock; `start` is the wall time of its beginning, in seconds since the epoch."""

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from healer.cli import app
+from healer.rehearsal.simulate import virtual
 from tests.support.processes import PATIENCE
 from tests.unit.rehearsal.simulate.played import EVICT, written
 
@@ -63,6 +64,14 @@ def test_what_cannot_be_used_ends_with_2(file: Path, given: list[str], said: str
     found = CliRunner().invoke(app, ["simulate", *(each.format(file=file) for each in given)])
     assert found.exit_code == 2
     assert said in found.output
+
+
+def test_a_failure_of_the_simulation_itself_is_no_harm_of_the_rules(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtual, "_MOST_TURNS", 20)  # so soon the loop counts as one that never waits
+    found = CliRunner().invoke(app, ["simulate", str(file)])
+    assert found.exit_code == 2
+    assert found.stderr.startswith(f"healer: {file}: the simulation itself has failed, which says nothing of the rules: Stuck: ")
+    assert found.stderr.count("\n") == 1
 
 
 def test_a_setting_that_is_none_is_named(tmp_path: Path) -> None:

@@ -57,3 +57,16 @@ def test_the_time_since_the_epoch_is_exact_so_that_what_is_due_is_due() -> None:
             await asyncio.sleep(10 / 3 / part)
 
     run(main(), loop)
+
+
+def test_work_for_a_thread_is_done_in_the_moment_in_which_it_is_asked_for() -> None:
+    """No timer is set meanwhile, so a thread that is waited for would be an error. What the work raises is raised."""
+    loop = VirtualLoop()
+
+    async def main() -> tuple[int, float]:
+        await asyncio.sleep(5)
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.to_thread(divmod, 1, 0)
+        return await asyncio.to_thread(sum, [1, 2, 3]), loop.time()
+
+    assert run(main(), loop) == (6, 5.0)
