@@ -22,6 +22,7 @@ from healer.workloads.registry import WORKLOADS
 
 _NAMED = 5
 """Folders that a message names."""
+_OF_KUSTOMIZE = ("kustomization.yaml", "kustomization.yml")
 
 
 class RulesError(Exception):
@@ -33,7 +34,8 @@ class RulesError(Exception):
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
-    """The rule files: each file as given, also a pipe, and of a folder every *.yaml and *.yml.
+    """The rule files: each file as given, also a pipe, and of a folder every *.yaml and *.yml but
+    those of tests, of scenarios and of kustomize.
 
     Raises RulesError when there are none.
     """
@@ -117,7 +119,13 @@ def _rulebook(texts: Mapping[str, str], known: Vocabulary, tenant_of: TenantOf =
 
 
 def _is_yaml(path: Path) -> bool:
-    return path.suffix in (".yaml", ".yml") and not path.name.startswith(".") and not is_test(path)
+    """Whether a file of a folder is read as rules, by its name."""
+    return path.suffix in (".yaml", ".yml") and not path.name.startswith(".") and not _lies_beside(path)
+
+
+def _lies_beside(path: Path) -> bool:
+    """Whether a file lies beside rules and has none, by its name: tests, scenarios, and what kustomize reads."""
+    return is_test(path) or path.name.endswith((".scenario.yaml", ".scenario.yml")) or path.name in _OF_KUSTOMIZE
 
 
 def is_test(path: Path) -> bool:

@@ -189,7 +189,7 @@ def _scoped(rule: Rule, ruleset: RuleSet) -> Rule:
 def _known_elsewhere(document: Document, file: str, seen: dict[str, str], prefix: str) -> Iterator[Problem]:
     path = ("metadata", "name")
     name = _dig(document.data, path)
-    if not isinstance(name, str):
+    if not isinstance(name, str) or _dig(document.data, ("kind",)) in _PLAYED:
         return
     name = prefix + name
     line, column = document.at(path)
@@ -201,8 +201,8 @@ def _known_elsewhere(document: Document, file: str, seen: dict[str, str], prefix
 
 
 _PLAYED = {
-    "RuleTest": "tests of rules are played by `healer test`, and lie in files named NAME.test.yaml, which are passed over here",
-    "Scenario": "scenarios are played by `healer simulate`: keep them in a folder without rules",
+    "RuleTest": "play it by `healer test`; in a folder, NAME.test.yaml is passed over",
+    "Scenario": "play it by `healer simulate`; in a folder, NAME.scenario.yaml is passed over",
 }
 """What files of other kinds are for."""
 

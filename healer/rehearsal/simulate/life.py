@@ -177,7 +177,9 @@ class _Play:
                 silences,
             )
             scalers = ModelledAutoscalers(cluster, serving, self.now)
-            played = [partial(self._tick, serving), strikes.run, operations.run, prometheus.run, scalers.run]
+            ticking = partial(self._tick, serving)
+            played: list[Callable[[], Coroutine[Any, Any, None]]]
+            played = [ticking, strikes.run, operations.run, prometheus.run, scalers.run]
             unready = await self._play(scene, policy, serving, telemetry, played)
             incidents = policy.incidents if isinstance(policy, Healer) else []
         return Life(self._name, self._lasts, serving.services, strikes.all, happenings.all, incidents, unready)

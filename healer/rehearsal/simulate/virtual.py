@@ -10,11 +10,13 @@ import contextvars
 import math
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from healer.clock import Clock
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 _GRID = 1024
@@ -62,7 +64,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Seconds since the loop was made."""
         return self._leap.now
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+    def run_in_executor(self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> asyncio.Future[T]:
         """Do the work of a thread here, in the moment in which it is asked for: with a thread the clock would not wait."""
 
         async def work() -> T:

@@ -25,7 +25,7 @@ WANTS = {
     "job": "NoTemplate",
     "rollback": "NoEarlierRevision",
     "pinModelVersion": "NotMounted",
-    "shiftTraffic": f"shiftTraffic: {{to: 0, {ROUTE}, stable: {{deployment: m}}, canary: {{deployment: llm}}}}",
+    "shiftTraffic": "KindMissing",
     "cordon": "CordonOff",
 }
 """Why those are refused for which the cluster of this scenario has nothing."""

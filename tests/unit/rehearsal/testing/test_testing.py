@@ -465,8 +465,18 @@ def test_an_event_about_what_is_not_there_ends_the_test_and_says_so(played: Play
 
 
 def test_what_lies_beside_the_rules_is_no_rule_for_the_daemon(tmp_path: Path) -> None:
+    """Tests, scenarios, even one with the rule set's name, and what kustomize reads; other kinds are no rules."""
     write(tmp_path, [rule()], GOOD)
+    (ruleset,) = (path for path in tmp_path.glob("*.yaml") if "kind: RuleSet" in path.read_text())
+    other = ruleset.read_text().replace("kind: RuleSet", "kind: Scenario")
+    for name in ("a.scenario.yaml", "b.scenario.yml", "kustomization.yaml"):
+        (tmp_path / name).write_text(other)
     assert CliRunner().invoke(app, ["check", str(tmp_path)]).exit_code == 0
+    (tmp_path / "named.yaml").write_text(other)
+    done = CliRunner().invoke(app, ["check", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "play it by `healer simulate`; in a folder, NAME.scenario.yaml is passed over" in done.output
+    assert "1 problem in 2 files" in done.output
 
 
 def test_each_key_of_a_pod_event_says_what_it_does() -> None:
