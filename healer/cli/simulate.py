@@ -2,6 +2,9 @@
 
 import logging
 import traceback
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from healer.settings import Settings
 
 app = typer.Typer()
+_SHOWN = 10
+"""Actions that were not done, which the text names."""
 
 
 @app.command()
@@ -62,26 +67,7 @@ def simulate(
     wanted = list(dict.fromkeys(policy or (HEALER, NONE)))
     read, rulebook, settings = _read(scenario, rules or [], wanted)
     lasts = None if hours is None else hours * 3600
-    failure: str | None = None
-    with Progress(console=console(error=True), transient=True, disable=not console(error=True).is_terminal) as bars:
-        tasks = {name: bars.add_task(name, total=1) for name in wanted}
-        try:
-            found = simulate(
-                read,
-                rulebook,
-                settings,
-                policies=wanted,
-                seed=seed,
-                lasts=lasts,
-                progress=lambda name, share: bars.update(tasks[name], completed=share),
-            )
-        except Exception as error:  # noqa: BLE001 - whatever fails in here is not what the rules do, which exit code 1 would say
-            failure = _failure(error)
-    if failure is not None:
-        typer.echo(
-            clean(f"healer: {scenario}: the simulation itself has failed, which says nothing of the rules: {failure}"), err=True
-        )
-        raise typer.Exit(EXIT_SETUP)
+    found = _play(scenario, partial(simulate, read, rulebook, settings, policies=wanted, seed=seed, lasts=lasts), wanted)
     if report is not None:
         _write(report, html(found))
     if output == "json":
@@ -95,17 +81,31 @@ def simulate(
 def _read(file: Path, rules: list[Path], policies: list[str]) -> "tuple[Scenario, Rulebook, Settings]":
     """The scenario, its rules and its settings. What is wrong with any of them ends the program with exit code 2."""
     from healer.rehearsal.simulate.life import POLICIES
-    from healer.rehearsal.simulate.loading import ScenarioError, load
+    from healer.rehearsal.simulate.loading import ScenarioError, load, rule_files
 
     try:
         if unknown := [name for name in policies if name not in POLICIES]:
             raise SettingsError(f"there is no policy {unknown[0]!r}: use {', '.join(POLICIES)}")
         scenario = load(file)
         settings = isolated(scenario.spec.settings, f"{file}: spec.settings")
-        return scenario, load_rules(rules or [file.parent / each for each in scenario.spec.rules], vocabulary()), settings
+        return scenario, load_rules(rules or rule_files(scenario, file), vocabulary()), settings
     except (ScenarioError, RulesError, SettingsError) as error:
         typer.echo(clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_SETUP) from error
+
+
+def _play(scenario: Path, simulate: "Callable[..., Simulation]", policies: list[str]) -> "Simulation":
+    """Simulate, and show how far it is. A failure of the simulation itself ends the program with exit code 2."""
+    with Progress(console=console(error=True), transient=True, disable=not console(error=True).is_terminal) as bars:
+        tasks = {name: bars.add_task(name, total=1) for name in policies}
+        try:
+            return simulate(progress=lambda name, share: bars.update(tasks[name], completed=share))
+        except Exception as error:  # noqa: BLE001 - whatever fails in here is not what the rules do, which exit code 1 would say
+            failure = _failure(error)
+    typer.echo(
+        clean(f"healer: {scenario}: the simulation itself has failed, which says nothing of the rules: {failure}"), err=True
+    )
+    raise typer.Exit(EXIT_SETUP)
 
 
 def _failure(error: Exception) -> str:
@@ -148,6 +148,14 @@ def _show(found: "Simulation") -> None:
     for name, life in found.lives.items():
         if life.unready:
             screen.print(f"{name}: not whole when it began: {', '.join(life.unready)}", style="yellow")
+        for failed, times in islice(life.not_done.items(), _SHOWN):
+            often = f" ({times:,} times)" if times > 1 else ""
+            said = f"{name}: {failed.action} on {failed.workload} was not done{often}: {failed.reason}: {failed.text}"
+            screen.print(clean(said), style="yellow")
+        if len(life.not_done) > _SHOWN:
+            screen.print(f"{name}: {len(life.not_done) - _SHOWN} more actions were not done (-o json has all)", style="yellow")
+    for remark in found.overloaded:
+        screen.print(clean(remark), style="yellow")
     for rule in found.not_loaded:
         screen.print(clean(f"a fault shows itself to rule {rule}, which is not loaded or does not ask"), style="yellow")
     for rule, why in found.not_played.items():

@@ -153,6 +153,13 @@ def _missing(path: Path, vocabulary: Vocabulary, root: type[Model]) -> tuple[str
     )
 
 
+def _limit(bound: float, written: Any) -> str:
+    """A bound, in the form in which the value is written."""
+    if isinstance(written, str):
+        return f"{100 * bound:g}%" if written.endswith("%") else say(bound)
+    return str(bound)
+
+
 def _wrong_value(
     error: Mapping[str, Any], path: Path, document: Document, vocabulary: Vocabulary, root: type[Model]
 ) -> tuple[str, str]:
@@ -162,8 +169,7 @@ def _wrong_value(
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         bound = context[name]
-        limit = say(bound) if isinstance(error["input"], str) else bound
-        return f"{key} must be {words} {limit}, not {written}", _HINTS.get(key, "")
+        return f"{key} must be {words} {_limit(bound, error['input'])}, not {written}", _HINTS.get(key, "")
     match kind:
         case "enum" | "literal_error":
             known = [word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]

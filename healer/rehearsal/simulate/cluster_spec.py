@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from healer.model.duration import Duration
@@ -31,6 +31,16 @@ def _percent(value: Any) -> Any:
 
 Percent = Annotated[float, BeforeValidator(_percent), Field(ge=0), InPercent()]
 Part = Annotated[float, BeforeValidator(_percent), Field(ge=0, le=1), InPercent()]
+
+
+def _whole(share: float) -> float:
+    if round(100 * share, 9) % 1:
+        raise fault("a route has whole percents", f"write {100 * share:.0f}%, and not {100 * share:g}%")
+    return share
+
+
+Weight = Annotated[Part, AfterValidator(_whole)]
+"""A share of the requests, as a route has it."""
 Rate = Annotated[Number, Field(ge=0, le=1e9)]
 Moment = Annotated[Duration, Field(ge=0)]
 
@@ -90,7 +100,7 @@ class PlayedCanary(Model):
 
     of: Name
     """The stable workload, which gets the traffic. Both Services have the names of their workloads."""
-    weight: Part
+    weight: Weight
     """The canary's share of the requests at the beginning, in full percent. Afterwards it is what the route says."""
     router: Annotated[str, one_of(*SPLITTERS)] = "HTTPRoute"
     """The kind of the route."""
@@ -177,8 +187,6 @@ class ClusterSpec(Model):
         if canary.traffic.rate:
             hint = "delete traffic: its requests are a share of those of " + spec.of
             raise fault("a canary has no traffic of its own", hint, (*at, "traffic"))
-        if round(100 * spec.weight, 9) % 1:
-            raise fault("a route has whole percents", "write 10%, and not 10.5%", (*at, "canary", "weight"))
 
 
 class Gap(Model):

@@ -5,8 +5,9 @@ What is left out of the daemon: leadership, the HTTP server, sinks. The journal 
 
 import asyncio
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 
 from healer.actions.base import Clients, specs
@@ -67,6 +68,16 @@ _SHOWN = frozenset({Verb.DEFER, Verb.REFUSE})
 """The decisions that the timeline has; the others are in the history of incidents, or change nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class NotDone:
+    """An action on a workload that was refused, or failed, and why."""
+
+    action: str
+    workload: str
+    reason: str
+    text: str
+
+
 class Healer:
     """The policy that is healer."""
 
@@ -78,6 +89,8 @@ class Healer:
         self._metrics.use(scene.rulebook.by_name)
         self._progress: dict[str, HistoryProgress] = {}
         self._said: dict[str, str] = {}
+        self.not_done: Counter[NotDone] = Counter()
+        """The actions that were refused or failed, and how often."""
         engine = Engine(scene.rulebook, specs(ACTIONS), tuning(scene.settings))
         context = WatchContext(scene.settings, self._view, lambda: scene.rulebook)
         recorder = Recorder(self._journal, self._metrics, self._tell, deque(maxlen=1), (self._decided,))
@@ -235,6 +248,8 @@ class Healer:
     # what people see
 
     def _ended(self, act: Act, outcome: Outcome, before: Standing, after: Standing) -> None:
+        if outcome.kind in (OutcomeKind.REFUSED, OutcomeKind.FAILED):
+            self.not_done[NotDone(act.action, act.incident.workload.name, outcome.reason, outcome.text)] += 1
         if not act.dry_run and outcome.kind is OutcomeKind.DONE:
             workload = act.incident.workload.name
             self._scene.happenings.add(ACT, outcome.text, workload, code=act.action, rule=act.incident.rule)

@@ -4,7 +4,7 @@ import asyncio
 import math
 import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from healer.rehearsal.simulate.alertmanager import PlayedSilences
 from healer.rehearsal.simulate.asking import PlayedRules
 from healer.rehearsal.simulate.autoscaling import ModelledAutoscalers
 from healer.rehearsal.simulate.happenings import Happenings
-from healer.rehearsal.simulate.healing import Healer
+from healer.rehearsal.simulate.healing import Healer, NotDone
 from healer.rehearsal.simulate.operations import Operations
 from healer.rehearsal.simulate.played import PlayedCluster
 from healer.rehearsal.simulate.policies import DeleteOnAlert, DoNothing, HealingPolicy, RestartAtOnce, Scene
@@ -45,6 +45,7 @@ POLICIES: Mapping[str, Callable[[Scene], HealingPolicy]] = {
     "delete-on-alert": DeleteOnAlert,
 }
 """What can heal, by name."""
+_Played = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Life:
     strikes: list[Strike]
     timeline: list[TimelineLine]
     incidents: list[Incident] = field(default_factory=list)
+    not_done: Mapping[NotDone, int] = field(default_factory=dict)
+    """The actions of healer that were refused or failed, and how often."""
     unready: list[str] = field(default_factory=list)
     """The workloads that were not whole when the scenario began."""
 
@@ -178,11 +181,15 @@ class _Play:
             )
             scalers = ModelledAutoscalers(cluster, serving, self.now)
             ticking = partial(self._tick, serving)
-            played: list[Callable[[], Coroutine[Any, Any, None]]]
-            played = [ticking, strikes.run, operations.run, prometheus.run, scalers.run]
+            played: list[_Played] = [ticking, strikes.run, operations.run, prometheus.run, scalers.run]
             unready = await self._play(scene, policy, serving, telemetry, played)
-            incidents = policy.incidents if isinstance(policy, Healer) else []
-        return Life(self._name, self._lasts, serving.services, strikes.all, happenings.all, incidents, unready)
+        return self._lived(Life(self._name, self._lasts, serving.services, strikes.all, happenings.all, unready=unready), policy)
+
+    def _lived(self, life: Life, policy: HealingPolicy) -> Life:
+        """The life, with what only healer knows."""
+        if isinstance(policy, Healer):
+            return replace(life, incidents=policy.incidents, not_done=policy.not_done)
+        return life
 
     def _telemetry(self, cluster: PlayedCluster, serving: Serving, asking: PlayedRules) -> Telemetry:
         """What is scraped: only where healer heals, and only what its rules ask for."""
@@ -201,7 +208,7 @@ class _Play:
         policy: HealingPolicy,
         serving: Serving,
         telemetry: Telemetry,
-        played: Iterable[Callable[[], Coroutine[Any, Any, None]]],
+        played: Iterable[_Played],
     ) -> list[str]:
         """Warm up, then play until the scenario is over. Returns the workloads that were not whole when it began."""
         async with asyncio.TaskGroup() as group:

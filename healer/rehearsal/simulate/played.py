@@ -8,6 +8,7 @@ from healer.lab.kinds import DAEMONSET, DEPLOYMENT, NODE, POD, STATEFULSET, Kind
 from healer.lab.kubelet.behaviour import LOADS, STARTS, STOPS
 from healer.lab.lab import Lab
 from healer.lab.objects import Object, annotations_of, is_active, is_ready, labels_of
+from healer.model.annotations import QUARANTINED
 from healer.rehearsal.simulate.cluster_spec import ClusterSpec, PlayedWorkload
 from healer.rehearsal.simulate.splitting import definitions, route_of
 
@@ -31,7 +32,7 @@ class PlayedCluster:
         self.lab.bookmark_every = _FOR_EVER
         self.workloads = {each.name: each for each in spec.workloads}
         self._pods: dict[str, dict[str, Object]] = {each.name: {} for each in spec.workloads}
-        """The pods that are there and not being deleted, by workload and uid."""
+        """The pods that are there, not being deleted and not in quarantine, by workload and uid."""
         self._ready: dict[str, set[str]] = {each.name: set() for each in spec.workloads}
         self.lab.store.listeners.append(self._observe)
 
@@ -66,7 +67,7 @@ class PlayedCluster:
         workload = workload_of(pod) if collection == POD.stored_in else ""
         if workload not in self._pods:
             return
-        uid, there = pod["metadata"]["uid"], change.type != "DELETED" and is_active(pod)
+        uid, there = pod["metadata"]["uid"], change.type != "DELETED" and is_active(pod) and not is_quarantined(pod)
         if there:
             self._pods[workload][uid] = pod
         else:
@@ -124,6 +125,11 @@ class PlayedCluster:
 def workload_of(pod: Object) -> str:
     """The name of the pod's workload in the scenario; "" for another pod."""
     return annotations_of(pod).get(WORKLOAD, "")
+
+
+def is_quarantined(pod: Object) -> bool:
+    """Whether it was taken out of its workload and its Service, to be examined: for the users it is gone."""
+    return QUARANTINED in labels_of(pod)
 
 
 def image_of(pod: Object) -> str:

@@ -32,6 +32,22 @@ class Simulation:
     not_played: Mapping[str, str] = field(default_factory=dict)
     """The rules that ask and find nothing here, because the simulation has no answer to what they ask; and why."""
 
+    @property
+    def overloaded(self) -> list[str]:
+        """The workloads that cannot answer their requests when all is well, a sentence each."""
+        spec = self.scenario.spec.cluster
+        said = []
+        for each in spec.workloads:
+            pods = spec.nodes if each.kind == "DaemonSet" else each.replicas if each.autoscale is None else each.autoscale.max
+            peak, able = each.traffic.rate * (1 + each.traffic.daily), pods * each.capacity
+            if peak > able:
+                when = " at its peak" if each.traffic.daily else ""
+                gets = f"{each.name} gets {peak:g} requests a second{when} and can answer {able:g}"
+                said.append(
+                    f"{gets} ({pods} pods of {each.capacity:g}): the others fail under every policy; set its replicas or capacity"
+                )
+        return said
+
 
 def simulate(
     scenario: Scenario,
@@ -81,6 +97,7 @@ def _life(life: Life) -> dict[str, Any]:
         "failed": _round(life.failed),
         "availability": _round(life.availability, 9),
         "actions": actions(life),
+        "actionsNotDone": [asdict(each) | {"times": times} for each, times in life.not_done.items()],
         "timeToHeal": _round(time_to_heal(life)),
         "unhealed": [strike.id for strike in life.strikes if strike.healed is None],
         "unreadyAtStart": life.unready,

@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from healer.actions.registry import ACTIONS
 from healer.lab.kubelet.behaviour import BEHAVIOURS
 from healer.model.duration import Duration, about
-from healer.rehearsal.simulate.cluster_spec import ClusterSpec, Moment, Part, Percent, PrometheusSpec
+from healer.rehearsal.simulate.cluster_spec import ClusterSpec, Moment, Part, Percent, PrometheusSpec, Weight
 from healer.rules.form import LabelKey, LabelValue, Model, Name, Number, Text, Whole, fault, one_of
 from healer.rules.portion import Portion
 from healer.rules.schema import Metadata
@@ -170,7 +170,7 @@ class NewWeight(Model):
     """Another share of the requests for a canary."""
 
     workload: Name
-    weight: Part
+    weight: Weight
 
 
 class NewSilence(Model):

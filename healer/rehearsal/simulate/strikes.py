@@ -14,7 +14,7 @@ from healer.lab.kinds import POD
 from healer.lab.kubelet.behaviour import ANNOTATION
 from healer.lab.objects import Object, annotations_of, is_ready, labels_of
 from healer.rehearsal.simulate.happenings import CURED, FAULT, Happenings
-from healer.rehearsal.simulate.played import PlayedCluster, image_of, node_of, workload_of
+from healer.rehearsal.simulate.played import PlayedCluster, image_of, is_quarantined, node_of, workload_of
 from healer.rehearsal.simulate.scenario import DRAWN, FaultSpec, SickAnswers
 from healer.rehearsal.simulate.signs import mark_nodes, post_event
 from healer.rules.portion import part_of
@@ -190,7 +190,7 @@ class Strikes:
             return
         pod = change.now.object
         uid = pod["metadata"]["uid"]
-        if change.type == "DELETED":
+        if change.type == "DELETED" or is_quarantined(pod):
             self._forget(uid)
         elif workload_of(pod) and any(not strike.over for strike in self.all):
             asyncio.get_running_loop().call_soon(self._look_at, uid, change.key)
@@ -200,6 +200,8 @@ class Strikes:
         """Whether a pod that has changed is struck now, or cured."""
         pod = self._cluster.lab.store.get(POD.stored_in, key)
         if pod is None or pod["metadata"]["uid"] != uid or "deletionTimestamp" in pod["metadata"]:
+            return
+        if is_quarantined(pod):
             return
         for strike in self.all:
             if strike.over:

@@ -37,3 +37,11 @@ def test_an_action_is_done_or_refused_with_its_reason(action: str) -> None:
     life = play(scenario(faults=[HANG]), text=text)
     found = [each.code for each in life.timeline if each.kind in (ACT, Verb.REFUSE)]
     assert found[:1] == [WANTS.get(action, action)]
+    assert [each.reason for each in life.not_done] == [WANTS[each] for each in [action] if each in WANTS]
+
+
+def test_a_pod_in_quarantine_hurts_nobody_and_is_cured_when_its_replacement_is_ready() -> None:
+    """Its replacement is ready after 10 s and 20 s."""
+    life = play(scenario(faults=[HANG]), text=EVICT.replace("evict", "quarantine"))
+    (at,) = [each.at for each in life.timeline if each.code == "quarantine"]
+    assert [each.healed for each in life.strikes] == [pytest.approx(at + 30, abs=1)]

@@ -31,7 +31,7 @@ def said(text: str) -> str:
         (FAULT | {"shows": {"pod": "crsh"}}, "spec.faults[0].shows.pod", "'crsh' is not known"),
         (FAULT | {"shows": {"pods": "crash"}}, "spec.faults[0].shows.pods", "unknown key 'pods'"),
         (FAULT | {"at": 600}, "spec.faults[0].at", "600 has no unit"),
-        (FAULT | {"shows": {"answers": {"fail": "140%"}}}, "spec.faults[0].shows.answers.fail", "must be at most"),
+        (FAULT | {"shows": {"answers": {"fail": "140%"}}}, "spec.faults[0].shows.answers.fail", "at most 100%, not 140%"),
         (FAULT | {"shows": {"answers": {"capacity": "-1%"}}}, "spec.faults[0].shows.answers.capacity", "is no percentage"),
         (FAULT | {"shows": {"answers": {"slower": 0.5}}}, "spec.faults[0].shows.answers.slower", "must be at least 1"),
         (FAULT | {"at": "1h"}, "spec.faults[0].at", "a fault strikes after 1 h, and then the scenario is over"),
@@ -111,7 +111,7 @@ def test_a_problem_says_where_it_is_and_what(fault: dict[str, Any], path: str, w
             "3 times and at most 2",
         ),
         ({"expect": {"mustNot": [{"action": "evict", "after": "1h"}]}}, "spec.expect.mustNot[0].after", "the scenario is over"),
-        ({"expect": {"availability": "101%"}}, "spec.expect.availability", "must be at most"),
+        ({"expect": {"availability": "198%"}}, "spec.expect.availability", "must be at most 100%, not 198%"),
         ({"lasts": "0s"}, "spec.lasts", "must be more than 0"),
         ({"starts": "24h"}, "spec.starts", "must be less than"),
     ],
@@ -140,6 +140,15 @@ def test_a_canary_that_cannot_be_says_where_and_what(canary: dict[str, Any], pat
     (problem,) = caught.value.problems
     assert problem.path == f"spec.cluster.workloads[1].{path}"
     assert words in problem.message
+
+
+def test_a_step_of_a_rollout_has_whole_percents() -> None:
+    cluster = {"workloads": [{"name": "llm"}, {"name": "new", "canary": {"of": "llm", "weight": "0%"}}]}
+    operations = [{"at": "2m", "split": {"workload": "new", "weight": "10.5%"}}]
+    with pytest.raises(ScenarioError) as caught:
+        parse(written(faults=[], cluster=cluster, operations=operations), "test.yaml")
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.message) == ("spec.operations[0].split.weight", "a route has whole percents")
 
 
 def test_two_canaries_of_one_workload_and_one_with_traffic_are_errors() -> None:

@@ -49,7 +49,11 @@ def test_what_is_expected_and_not_done_ends_with_1(file: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["missing.yaml"], "missing.yaml: cannot be read"),
+        (["missing.yaml"], "missing.yaml: does not exist"),
+        (["{file.parent}"], "is a folder"),
+        (["{file.parent}"], "name one of the scenarios in it: {file}"),
+        (["{file.parent}/rules.yaml"], "rules.yaml:3:7: this is a RuleSet, and no scenario"),
+        (["{file.parent}/rules.yaml"], "run: healer check {file.parent}/rules.yaml"),
         (["{file}", "--policy", "pray"], "there is no policy 'pray'"),
         (["{file}", "--rules", "nowhere"], "nowhere"),
         (["{file}", "--hours", "0"], "'--hours'"),
@@ -63,7 +67,20 @@ def test_what_is_expected_and_not_done_ends_with_1(file: Path, tmp_path: Path) -
 def test_what_cannot_be_used_ends_with_2(file: Path, given: list[str], said: str) -> None:
     found = CliRunner().invoke(app, ["simulate", *(each.format(file=file) for each in given)])
     assert found.exit_code == 2
-    assert said in found.output
+    assert said.format(file=file) in found.output
+
+
+def test_a_rule_file_that_is_not_there_is_named_where_the_scenario_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.scenario.yaml"
+    path.write_text(written(faults=[], rules=["there.yaml", "gone.yaml"]))
+    (tmp_path / "there.yaml").write_text(EVICT)
+    line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if "gone.yaml" in text)
+    found = CliRunner().invoke(app, ["simulate", str(path)])
+    assert found.exit_code == 2
+    assert f"{path}:{line}:" in found.output
+    assert f"there is no {tmp_path / 'gone.yaml'}" in found.output
+    again = CliRunner().invoke(app, ["simulate", str(path), "--rules", str(tmp_path / "there.yaml"), "--hours", "0.2"])
+    assert again.exit_code in (0, 1), again.output  # what takes the place of the files that it names
 
 
 def test_a_failure_of_the_simulation_itself_is_no_harm_of_the_rules(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,6 +89,14 @@ def test_a_failure_of_the_simulation_itself_is_no_harm_of_the_rules(file: Path, 
     assert found.exit_code == 2
     assert found.stderr.startswith(f"healer: {file}: the simulation itself has failed, which says nothing of the rules: Stuck: ")
     assert found.stderr.count("\n") == 1
+
+
+def test_what_was_not_done_and_what_cannot_be_answered_is_said(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(EVICT.replace("evict: {}", "job: {template: mend}"))
+    file.write_text(written(faults=[HANG], workload={"traffic": {"rate": 25}}))
+    found = CliRunner().invoke(app, ["simulate", str(file), "--rules", str(tmp_path / "job.yaml")], env={"COLUMNS": "1000"})
+    assert "healer: job on llm was not done: NoTemplate: there is no cronjob/mend in production" in found.stdout
+    assert "llm gets 25 requests a second and can answer 20 (2 pods of 10)" in found.stdout
 
 
 def test_a_setting_that_is_none_is_named(tmp_path: Path) -> None:
