@@ -140,9 +140,11 @@ class NamesObjects(Protocol):
 class Foreseeing(Protocol):
     """An action on workloads that is refused for some of them whatever the incident is."""
 
-    async def never(self, api: Api, whole: Rollable, params: Any, min_ready: int) -> str:
+    async def never(self, api: Api, whole: Rollable, params: Any, *, min_ready: int, ready: int) -> str:
         """Why it is refused for a workload as long as that stays as it was read, in words that name it; "" when it may be taken.
-        It is asked by `healer check --cluster`, long before it acts. Raises ClusterError."""
+
+        `ready`: how many of its replicas are ready, at the most, when a rule asks for it. `healer check --cluster` asks, long
+        before it acts. Raises ClusterError."""
 
 
 def specs(actions: Mapping[str, Action]) -> dict[str, ActionSpec]:

@@ -73,13 +73,13 @@ class Rollback:
         """See `Undoable`."""
         return await reversals(api, incident, kept)
 
-    async def never(self, api: Api, whole: Rollable, params: RollbackParams, min_ready: int) -> str:
+    async def never(self, api: Api, whole: Rollable, params: RollbackParams, *, min_ready: int, ready: int) -> str:
         """See `Foreseeing`."""
         workload = whole.workload()
         instead = WORKLOADS[workload.kind].instead(whole)
         if instead is not None:
             return instead.text
-        return takes_no_pod(workload) or _manager(whole, params) or too_few_left(workload, workload.desired, min_ready)
+        return takes_no_pod(workload) or _manager(whole, params) or too_few_left(workload, ready, min_ready)
 
     async def run(self, call: Call) -> Outcome:
         """Read the workload, choose the revision, and patch the template once."""

@@ -51,11 +51,11 @@ class RolloutRestart:
         meaning="makes all pods anew, as `kubectl rollout restart` does, by the rollout's own rules",
     )
 
-    async def never(self, api: Api, whole: Rollable, params: RolloutRestartParams, min_ready: int) -> str:
+    async def never(self, api: Api, whole: Rollable, params: RolloutRestartParams, *, min_ready: int, ready: int) -> str:
         """See `Foreseeing`."""
         workload = whole.workload()
         text = _owner(whole, params) or takes_no_pod(workload) or _no_restart(whole)
-        return text or too_few_left(_as_restarted(workload), workload.desired, min_ready)
+        return text or too_few_left(_as_restarted(workload), ready, min_ready)
 
     async def run(self, call: Call) -> Outcome:
         """Read the workload, then patch the template's annotations once."""

@@ -87,7 +87,7 @@ class ScaleWorkload:
             return unread(error, f"read the scale of {call.act.target}")
         return await _raise(call, params, whole, wish)
 
-    async def never(self, api: Api, whole: Rollable, params: ScaleParams, min_ready: int) -> str:
+    async def never(self, api: Api, whole: Rollable, params: ScaleParams, *, min_ready: int, ready: int) -> str:
         """See `Foreseeing`."""
         try:
             return (await _wish(api, params, whole)).at_maximum

@@ -74,9 +74,14 @@ def _floor(workload: Workload, bound: BoundRule) -> str:
     has = f"{workload.target} has {number} {workload.units if number > 1 else workload.units.removesuffix('s')}"
     if number > 1:
         return f"{has}, {number - 1} without a sick one, and minReady is {wanted}: none is ever taken; {_MEND_FLOOR}"
-    if bound.rule.when.trigger.read_off_target:
+    if _single_and_sick(workload, bound):
         return ""
     return f"{has}, which is never taken while it is ready: it is the last; give it a second one"
+
+
+def _single_and_sick(workload: Workload, bound: BoundRule) -> bool:
+    """Whether the only replica may be not ready when the rule asks for something: then nothing is lost by it."""
+    return workload.desired == 1 and bound.rule.when.trigger.read_off_target
 
 
 def _all_under_budgets(view: View, workload: Workload, bound: BoundRule) -> str:
@@ -105,7 +110,8 @@ async def _foreseen(api: Api, asked: list[tuple[BoundRule, Step, Workload]]) -> 
         uid, action = workload.metadata.uid, ACTIONS[step.action]
         if uid in uids[_MOST_ASKED:] or not isinstance(action, Foreseeing):
             continue
-        key = f"{uid} {step.action} {step.params!r} {bound.rule.limits.min_ready}"
+        ready = 0 if _single_and_sick(workload, bound) else workload.desired
+        key = f"{uid} {step.action} {step.params!r} {bound.rule.limits.min_ready} {ready}"
         try:
             if uid not in wholes:
                 kind = WORKLOADS[workload.kind]
@@ -113,7 +119,7 @@ async def _foreseen(api: Api, asked: list[tuple[BoundRule, Step, Workload]]) -> 
                 wholes[uid] = await api.get(path, kind.whole)
             whole = wholes[uid]
             if key not in answers and not isinstance(whole, str):
-                answers[key] = await action.never(api, whole, step.params, bound.rule.limits.min_ready)
+                answers[key] = await action.never(api, whole, step.params, min_ready=bound.rule.limits.min_ready, ready=ready)
         except (ApiError, Unreadable) as error:
             wholes[uid] = str(error)
             text = f"whether {step.action} is possible for {workload.target} is not known: {error}"

@@ -26,7 +26,7 @@ _ARITHMETIC: Mapping[str, Callable[[float, float], float]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
-    "/": lambda left, right: left / right if right else math.nan if left == 0 else left * math.inf,
+    "/": lambda left, right: left / right if right else math.nan if left == 0 else left * math.copysign(math.inf, right),
 }
 _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
@@ -37,15 +37,33 @@ _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     "!=": operator.ne,
 }
 _SETS = ("and", "or", "unless")
+
+
+def _sum(values: Sequence[float]) -> float:
+    """The exact sum where there is one, else an infinity or NaN."""
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):  # too large, or infinities of both signs
+        return float(sum(values))
+
+
+def _extreme(of: Callable[[list[float]], float], values: Sequence[float]) -> float:
+    """The least or largest value. NaN counts only where there is nothing else."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return of(numbers) if numbers else math.nan
+
+
 _AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
-    "sum": math.fsum,
-    "min": min,
-    "max": max,
-    "avg": lambda values: math.fsum(values) / len(values),
+    "sum": _sum,
+    "min": lambda values: _extreme(min, values),
+    "max": lambda values: _extreme(max, values),
+    "avg": lambda values: _sum([value / len(values) for value in values]),
     "count": lambda values: float(len(values)),
     "group": lambda values: 1.0,
 }
 _RANGED = ("rate", "increase", "count_over_time")
+_OTHER_PATTERNS = re.compile(r"\[\[:|\\[pPQEzCZAG1-9]|\(\?[^:i]|[*+?}]\+")
+"""What Go's regular expressions have and Python's have not, or read in another way."""
 _ONE_TO_ONE = (promql_parser.VectorMatchCardinality.OneToOne, promql_parser.VectorMatchCardinality.ManyToMany)
 
 
@@ -103,11 +121,12 @@ class PlayedQueries:
             case promql_parser.VectorSelector():
                 return [*self._instant(tree, at)]
             case promql_parser.Call():
-                return [*self._ranged(tree.func.name, tree.args[0], at)]
+                return _distinct([*self._ranged(tree.func.name, tree.args[0], at)])
             case promql_parser.AggregateExpr():
                 return _aggregated(tree, self._vector(tree.expr, at))
             case promql_parser.BinaryExpr():
-                return _combined(tree, self._value(tree.lhs, at), self._value(tree.rhs, at))
+                found = _combined(tree, self._value(tree.lhs, at), self._value(tree.rhs, at))
+                return found if isinstance(found, float) else _distinct(found)
         raise QueryFailed(f"the simulation does not play {tree}")
 
     def _vector(self, tree: promql_parser.Expr, at: float) -> Vector:
@@ -174,7 +193,9 @@ def _fitting(tree: promql_parser.VectorSelector) -> Callable[[Labels], bool]:
 def _matcher(kind: str, value: str) -> Callable[[str], bool]:
     if kind in ("Equal", "NotEqual"):
         return (lambda found: found == value) if kind == "Equal" else (lambda found: found != value)
-    pattern, wanted = re.compile(value), kind == "Re"
+    if _OTHER_PATTERNS.search(value):
+        raise re.error("Go reads it in another way than Python")
+    pattern, wanted = re.compile(value, re.ASCII | re.DOTALL), kind == "Re"
     return lambda found: (pattern.fullmatch(found) is not None) is wanted
 
 
@@ -183,13 +204,20 @@ def _nameless(labels: Labels) -> dict[str, str]:
 
 
 def _kept(labels: Labels, names: Collection[str] | None, *, without: bool) -> tuple[tuple[str, str], ...]:
-    """The labels by which vectors are matched or grouped, sorted; all but the name when `names` is None."""
-    wanted = (
-        (name, value)
-        for name, value in sorted(labels.items())
-        if name != NAME and (names is None or (name in names) is not without)
-    )
-    return tuple(wanted)
+    """The labels by which vectors are matched or grouped, sorted; all but the name when `names` is None.
+
+    The name counts only where it is asked for."""
+    found = sorted(labels.items())
+    if names is None or without:
+        return tuple((name, value) for name, value in found if name != NAME and name not in (names or ()))
+    return tuple((name, value) for name, value in found if name in names)
+
+
+def _distinct(found: Vector) -> Vector:
+    """The same. Raises QueryFailed where two series have the same labels, as after their names are left out."""
+    if len({frozenset(each.labels.items()) for each in found}) < len(found):
+        raise QueryFailed("vector cannot contain metrics with the same labelset")
+    return found
 
 
 def _aggregated(tree: promql_parser.AggregateExpr, found: Vector) -> Vector:
@@ -224,12 +252,17 @@ def _combined(tree: promql_parser.BinaryExpr, left: float | Vector, right: float
         return [each for key, each in zip(keys, left, strict=True) if (key in others) is (sign == "and")]
     if len({*keys}) < len(left) or len(others) < len(right):
         raise QueryFailed("many-to-many matching not allowed: matching labels must be unique on one side")
-    pairs = ((key, each, others[key]) for key, each in zip(keys, left, strict=True) if key in others)
-    found: Vector = []
-    for key, each, other in pairs:
-        computed = _computed(tree, each, each.value, other.value)
-        found += computed if matching is None or sign in _COMPARISONS else [Sample(dict(key), one.value) for one in computed]
-    return found
+    pairs = ((each, others[key]) for key, each in zip(keys, left, strict=True) if key in others)
+    computed = (one for each, other in pairs for one in _computed(tree, each, each.value, other.value))
+    return [Sample(_matched(one.labels, names, without=without), one.value) for one in computed]
+
+
+def _matched(labels: Labels, names: Collection[str] | None, *, without: bool) -> dict[str, str]:
+    """The labels that a series has after it was matched with another one: of `on` those alone, of `ignoring` all others
+    (promql/engine.go, resultMetric)."""
+    if names is None:
+        return dict(labels)
+    return {name: value for name, value in labels.items() if (name in names) is not without}
 
 
 def _computed(tree: promql_parser.BinaryExpr, each: Sample, left: float, right: float) -> Vector:

@@ -229,6 +229,15 @@ async def test_rollouts_that_a_strategy_forbids_are_found_for_both_actions(lab: 
     assert found_two.text == f"rollback is refused: {left}; minReady asks for 2"
 
 
+async def test_the_only_pod_that_is_not_ready_is_rolled_out_anew_whatever_the_strategy(lab: Lab, api: Api) -> None:
+    """As the guard sees it: without a ready replica nothing can be lost. An alert may name one that is ready."""
+    await serve(lab, replicas=1, min_available=None)
+    await merge(api, PATHS["deployment"], {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}})
+    sick = [CRASH | {"name": f"sick-{number}", "heal": [{act: {}}]} for number, act in enumerate(("rollback", "rolloutRestart"))]
+    found = of("workload", await checked(api, rules(*sick, BACK, ANEW)))
+    assert [each.rules for each in found] == [("mine/slow",), ("mine/anew",)]
+
+
 async def test_what_git_owns_is_not_rolled_back_and_evict_is_possible(lab: Lab, api: Api) -> None:
     await serve(lab)
     await merge(api, PATHS["deployment"], {"metadata": {"labels": {"argocd.argoproj.io/instance": "models"}}})

@@ -21,6 +21,13 @@ SERIES: dict[str, list[int | str | None]] = {
     'bad{namespace="n",pod="b",code="503"}': [None, None, None, 2, 2, 2, 7, 7, 7, 8],
     'up{namespace="n",pod="a"}': [1] * 10,
     'up{namespace="n",pod="b"}': [1, 1, 1, 0, 1, 1, 1, 1, 1, 1],
+    'twin{namespace="n",pod="a",code="200"}': [7] * 10,
+    'odd{namespace="n",pod="a"}': ["NaN"] * 10,
+    'odd{namespace="n",pod="b"}': [3] * 10,
+    'odd{namespace="n",pod="c"}': [1] * 10,
+    'ends{namespace="n",pod="a"}': ["Inf"] * 10,
+    'ends{namespace="n",pod="b"}': ["-Inf"] * 10,
+    'below{namespace="n",pod="a"}': [-4] * 10,
     'gone{namespace="n",pod="c"}': [4, 5, 6, "stale", None, None, None, None, None, None],
 }
 """Samples each 15 s. A counter is reset, one begins late, and one ends."""
@@ -57,6 +64,17 @@ EXPRESSIONS = [
     "ok and on (pod) up == 1",
     'ok unless on (pod) bad{code="500"}',
     "bad * 0 / 0",
+    "ok > on (pod) bad",
+    "ok > bool on (pod) bad",
+    "ok >= ignoring (code) bad",
+    'sum by (pod) (up{pod="a"} == on (namespace) below / below)',
+    "min(odd) + max(odd)",
+    "sum by (pod) (odd)",
+    "group(sum(ends))",
+    "group(avg(ends))",
+    'count(count by (__name__) ({__name__=~"ok|bad"}))',
+    "group(1 / (below * 0) < 0)",
+    "group(1 / (below * 0) > 0)",
 ]
 
 
@@ -70,7 +88,7 @@ def _scraped() -> list[ScrapedSeries]:
     found = []
     for series, values in SERIES.items():
         there = [
-            (float(number * _STEP), float(value)) for number, value in enumerate(values) if not isinstance(value, str | None)
+            (float(number * _STEP), float(value)) for number, value in enumerate(values) if value is not None and value != "stale"
         ]
         ended = next((float(number * _STEP) for number, value in enumerate(values) if value == "stale"), None)
         found.append(ScrapedSeries(_parts(series), [at for at, _ in there], [value for _, value in there], ended))
@@ -141,9 +159,16 @@ async def test_several_series_on_both_sides_cannot_be_matched() -> None:
         await _queries().query("ok / on (namespace) ok", 60.0)
 
 
+async def test_two_series_with_the_same_labels_are_an_error() -> None:
+    with pytest.raises(QueryFailed, match="same labelset"):
+        await _queries().query('rate({__name__=~"ok|twin"}[1m])', 60.0)
+
+
 @pytest.mark.parametrize(
     ("expr", "why"),
     [
+        ('ok{pod=~"[[:alpha:]]+"}', "the pattern '[[:alpha:]]+' is not played"),
+        ('ok{pod=~"(?s)a.b"}', "the pattern '(?s)a.b' is not played"),
         ("sum(rate(ok[5m])) by (pod) > 0", ""),
         ("histogram_quantile(0.9, ok)", "histogram_quantile is not played"),
         ("topk(3, ok)", "topk is not played"),
