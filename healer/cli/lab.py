@@ -19,6 +19,15 @@ group = typer.Typer(
 app = typer.Typer()
 app.add_typer(group, name="lab")
 
+_HOW = (
+    "What it does from then on. It crashes (crash), is killed out of memory (oom; init-oom: its init container), runs and is "
+    "never ready (hang); cannot pull its image (image), or may not (never-pull), or its name is none (invalid-image); its "
+    "container cannot be configured (config), created (create-error) or run (run-error); it waits for ever for its init "
+    "container (initializing) or for its containers to be created (creating); it fails (fail), is evicted by its kubelet "
+    "(evicted), or ends as if done (complete). ok: it is well again."
+)
+"""In words what healer.demo.practice has; the other verbs do not load that."""
+
 
 @group.command()
 def run(
@@ -50,10 +59,10 @@ def sicken_verb(
         str, typer.Argument(metavar="[POD]", help="The pod; by default the first of the namespace that is ready.")
     ] = "",
     namespace: Annotated[str, typer.Option("--namespace", "-n", metavar="NS", help="Its namespace.")] = "production",
-    how: Annotated[str, typer.Option(metavar="HOW", help="crash, hang, oom, image, config, ok, ...: what it does.")] = "crash",
+    how: Annotated[str, typer.Option(metavar="HOW", help=_HOW)] = "crash",
     context: Context = None,
 ) -> None:
-    """Make a pod of the lab sick: it crashes at each start. A new pod in its place is well.
+    """Make a pod of the lab sick: it crashes at each start, or does what --how says. A new pod in its place is well.
 
     The cluster is that of the kubeconfig. Any other than a lab is refused, with exit code 2.
     """

@@ -146,7 +146,8 @@ def _kubeconfig_loader(paths: str, context: str | None, clock: Clock) -> _Load:
     if not any(Path(path).expanduser().exists() for path in paths.split(os.pathsep) if path):
         raise ClusterConfigError(
             f"no cluster to talk to: not inside a pod with a service account, and there is no kubeconfig at {paths}. "
-            "Set KUBECONFIG, or make ~/.kube/config; inside a pod, set automountServiceAccountToken."
+            "Set KUBECONFIG, or make ~/.kube/config; inside a pod, set automountServiceAccountToken. "
+            "To practise without a cluster: `healer lab run`."
         )
 
     async def load(configuration: Configuration) -> None:

@@ -1,6 +1,7 @@
 """A cluster to practise on: the lab with two workloads for people, until they end it, and its pods made sick."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -9,11 +10,11 @@ import msgspec
 import yaml
 
 from healer.cluster.api import Api
-from healer.cluster.errors import ApiError
+from healer.cluster.errors import ApiError, ClusterError
 from healer.cluster.resources import RESOURCES
 from healer.lab import Lab, serving
 from healer.lab.apiserver.discovery import NAME
-from healer.lab.kubelet.behaviour import ANNOTATION, BEHAVIOURS
+from healer.lab.kubelet.behaviour import ANNOTATION
 from healer.lab.objects import Object, is_active, is_ready
 from healer.model.kube import Pod
 from healer.operate.objects import OperateError
@@ -25,23 +26,41 @@ _HOME = "healer"
 """The namespace for the manifests of deploy/healer."""
 _IMAGE = "registry.example.com/model-server:1.0"
 """No container of it runs."""
-_SHOWN = {"crash": "crashes at each start", "hang": "runs and is never ready", "oom": "is killed out of memory", "ok": "is well"}
+SHOWN = {
+    "crash": "crashes at each start",
+    "oom": "is killed out of memory, again and again",
+    "hang": "runs and is never ready",
+    "image": "cannot pull its image",
+    "invalid-image": "names an image that is no name of one",
+    "never-pull": "may not pull its image, and its node has none",
+    "config": "cannot be configured: a Secret or ConfigMap is missing",
+    "create-error": "has a container that cannot be created",
+    "run-error": "has a container that cannot be run",
+    "initializing": "waits for its init containers",
+    "init-oom": "has an init container that is killed out of memory",
+    "creating": "is never done with creating its containers",
+    "fail": "fails as a whole",
+    "evicted": "is evicted by its kubelet",
+    "complete": "ends as if its work were done",
+    "ok": "is well",
+}
+"""What a pod can be made to do by people, in words. Further behaviours are for tests."""
+_ANSWERS = 3.0
+"""Seconds in which a lab that runs answers."""
 _MERGE = "application/merge-patch+json"
 
 
 def practise(
     kubeconfig: Path, definitions: Collection[str], say: Callable[[str], None], *, port: int = 0, speed: float = 1.0
 ) -> None:
-    """Serve the cluster until SIGINT or SIGTERM, with its kubeconfig in that file; the file goes with the cluster.
+    """Serve the cluster until SIGINT or SIGTERM, with its kubeconfig in that file; the file goes with the cluster, unless
+    another lab has it by then.
 
     `definitions` are manifests of custom resources. `speed`: Kubernetes' own times are so many times shorter. Raises OperateError
-    for a file that belongs to another cluster, OSError when it cannot be written or the port is taken.
+    for a file that belongs to another cluster, or to a lab that runs; OSError when it cannot be written or the port is taken.
     """
     _refuse_others(kubeconfig)
-    try:
-        asyncio.run(_serve(Lab(port=port, time_scale=1 / speed), kubeconfig.absolute(), definitions, say))
-    finally:
-        kubeconfig.unlink(missing_ok=True)
+    asyncio.run(_serve(Lab(port=port, time_scale=1 / speed), kubeconfig.absolute(), definitions, say))
 
 
 def _refuse_others(kubeconfig: Path) -> None:
@@ -56,9 +75,31 @@ def _refuse_others(kubeconfig: Path) -> None:
         raise OperateError(f"{kubeconfig} is there, and is no kubeconfig of a lab: name another file by --kubeconfig")
 
 
+async def refuse_running(kubeconfig: Path) -> None:
+    """Raises OperateError where the file is that of a lab which answers."""
+    try:
+        async with contextlib.aclosing(await Api.connect(kubeconfig=str(kubeconfig), request_timeout=_ANSWERS)) as api:
+            await api.get("/version", dict[str, str])
+            url = api.url
+    except ClusterError:
+        return  # there is no file, or its lab was killed
+    raise OperateError(
+        f"{kubeconfig} is that of a lab which runs already, at {url}: use that one, end it by Ctrl-C in its terminal, or name "
+        "another file by --kubeconfig"
+    )
+
+
+def remove_own(kubeconfig: Path, url: str) -> None:
+    """Delete the file if it is still that of the lab at this URL."""
+    with contextlib.suppress(FileNotFoundError):
+        if f"server: {url}\n".encode() in kubeconfig.read_bytes():
+            kubeconfig.unlink()
+
+
 async def _serve(lab: Lab, kubeconfig: Path, definitions: Collection[str], say: Callable[[str], None]) -> None:
+    await refuse_running(kubeconfig)
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
-    async with lab:
+    async with lab, contextlib.AsyncExitStack() as at_end:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
         for text in definitions:
@@ -68,6 +109,7 @@ async def _serve(lab: Lab, kubeconfig: Path, definitions: Collection[str], say: 
             await lab.apply(_manifests(*workload))
         await lab.wait_for(_all_ready)
         lab.write_kubeconfig(kubeconfig)
+        at_end.callback(remove_own, kubeconfig, lab.url)
         for line in _preface(lab.url, kubeconfig):
             say(line)
         await ended.wait()
@@ -98,8 +140,8 @@ async def sicken(api: Api, pod: str, namespace: str, how: str) -> str:
 
     Raises OperateError where the cluster is no lab, and where there is no such pod or behaviour; ClusterError.
     """
-    if how not in BEHAVIOURS:
-        raise OperateError(f"a pod of the lab cannot be {how!r}; it can be {', '.join(sorted(BEHAVIOURS))}")
+    if how not in SHOWN:
+        raise OperateError(f"a pod of the lab cannot be {how!r}; it can be {', '.join(SHOWN)}")
     version = await api.get("/version", dict[str, str])
     if not version.get("gitVersion", "").endswith(f"+{NAME}"):
         raise OperateError(f"{api.url} is no lab, and nothing is done there: `healer lab run` starts one and says its kubeconfig")
@@ -112,7 +154,7 @@ async def sicken(api: Api, pod: str, namespace: str, how: str) -> str:
         if error.is_not_found:
             raise OperateError(f"there is no pod {name} in {namespace}") from error
         raise
-    return f"pod/{name} in {namespace} {_SHOWN.get(how, f'behaves as {how!r}')} from now on"
+    return f"pod/{name} in {namespace} {SHOWN[how]} from now on"
 
 
 async def _first_ready(api: Api, path: str, namespace: str) -> str:

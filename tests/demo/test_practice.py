@@ -1,13 +1,17 @@
 """The lab for people: what it refuses to overwrite, and whose pods it makes sick."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from healer.cli import app
 from healer.cluster.api import Api
-from healer.demo.practice import practise, sicken
+from healer.demo.practice import SHOWN, practise, refuse_running, remove_own, sicken
 from healer.lab import Lab, serving
+from healer.lab.kubelet.behaviour import BEHAVIOURS
 from healer.lab.objects import is_ready
 from healer.operate.objects import OperateError
 
@@ -50,7 +54,7 @@ async def test_the_first_ready_pod_becomes_sick_and_then_the_next(lab: Lab, api:
 async def test_what_is_not_there_is_named(api: Api) -> None:
     with pytest.raises(OperateError, match="there is no pod llm-0 in production"):
         await sicken(api, "llm-0", SPACE, "crash")
-    with pytest.raises(OperateError, match=r"cannot be 'tired'; it can be .*, crash, "):
+    with pytest.raises(OperateError, match=r"cannot be 'tired'; it can be crash, oom, "):
         await sicken(api, "", SPACE, "tired")
 
 
@@ -70,3 +74,31 @@ def test_the_kubeconfig_of_another_cluster_is_kept(tmp_path: Path, text: str) ->
     with pytest.raises(OperateError, match="is no kubeconfig of a lab: name another file by --kubeconfig"):
         practise(path, [], print)
     assert path.read_bytes() == text.encode("latin-1")
+
+
+async def test_the_kubeconfig_of_a_lab_that_answers_is_kept_and_one_that_is_left_over_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "lab.kubeconfig"
+    await refuse_running(path)
+    async with Lab() as running:
+        running.write_kubeconfig(path)
+        with pytest.raises(OperateError, match=f"which runs already, at {running.url}: "):
+            await refuse_running(path)
+    await refuse_running(path)
+
+
+def test_a_lab_deletes_no_file_of_another(tmp_path: Path) -> None:
+    path = tmp_path / "lab.kubeconfig"
+    path.write_text("server: http://127.0.0.1:10\n", "utf-8")
+    remove_own(path, "http://127.0.0.1:1")
+    assert path.exists()
+    remove_own(path, "http://127.0.0.1:10")
+    assert not path.exists()
+    remove_own(path, "http://127.0.0.1:10")
+
+
+def test_the_help_names_all_that_a_pod_can_be_made_to_do() -> None:
+    said = " ".join(CliRunner().invoke(app, ["lab", "sicken", "--help"], env={"COLUMNS": "200"}).output.split()).replace(
+        "- ", "-"
+    )
+    assert [name for name in SHOWN if not re.search(rf"\W{name}\W", said)] == []
+    assert SHOWN.keys() <= BEHAVIOURS.keys()

@@ -213,6 +213,8 @@ async def _check(walk: Walk, typed: list[str]) -> None:
             known = "Prometheus has loaded no rule for the alert 'ModelServerHangs'"
             assert (known in said) is ("--prometheus" in command), f"{command}\n{said}"
             assert "permission:" not in said
+            printed = next(text for language, text in FENCE.findall(SECTIONS["Check"]) if language == "text")
+            assert "--prometheus" in command or [line for line in printed.splitlines() if line not in said] == [], said
 
 
 def test_rules_are_shipped_in_the_two_ways_that_are_run_below() -> None:

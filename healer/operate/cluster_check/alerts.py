@@ -60,7 +60,7 @@ async def undefined_alerts(api: Api, prometheus: Prometheus | None, rules: list[
     if not waiting:
         return []
     notes: list[ClusterFinding] = []
-    kept, loaded = await _of_cluster(api, notes), await _loaded(prometheus, notes)
+    kept, loaded = await _of_cluster(api, waiting, notes), await _loaded(prometheus, waiting, notes)
     if loaded is None and kept is None:
         return notes
     truth = _labels(loaded if loaded is not None else [rule for rules_of in (kept or {}).values() for rule in rules_of])
@@ -73,27 +73,40 @@ async def undefined_alerts(api: Api, prometheus: Prometheus | None, rules: list[
     return notes
 
 
-async def _of_cluster(api: Api, notes: list[ClusterFinding]) -> dict[str, list[AlertingRule]] | None:
+def _unknown(why: str, waiting: list[BoundRule]) -> list[ClusterFinding]:
+    """That it is not known whether what the rules wait for is defined, and why."""
+    return [
+        ClusterFinding(
+            _TOPIC,
+            f"whether anybody defines {', '.join(map(repr, bound.rule.when.names))} is not known: {why}",
+            (bound.name,),
+            unknown=True,
+        )
+        for bound in waiting
+    ]
+
+
+async def _of_cluster(api: Api, waiting: list[BoundRule], notes: list[ClusterFinding]) -> dict[str, list[AlertingRule]] | None:
     """The alerts of each PrometheusRule; None where they cannot be read."""
     try:
         found = [msgspec.json.decode(raw, type=_PrometheusRule) for raw in await listed(api, _PATH)]
     except (ApiError, msgspec.MsgspecError) as error:
         absent = isinstance(error, ApiError) and error.is_not_found
         why = "the cluster has no kind PrometheusRule" if absent else f"the PrometheusRules cannot be read: {error}"
-        notes.append(
-            ClusterFinding(_TOPIC, f"{why}: name the Prometheus by --prometheus, and its loaded rules are read", unknown=True)
-        )
+        notes += _unknown(f"{why}; name the Prometheus by --prometheus, and its loaded rules are read", waiting)
         return None
     return {f"prometheusrule/{each.metadata.name} in {each.metadata.namespace}": [*each.alerts] for each in found}
 
 
-async def _loaded(prometheus: Prometheus | None, notes: list[ClusterFinding]) -> list[AlertingRule] | None:
+async def _loaded(
+    prometheus: Prometheus | None, waiting: list[BoundRule], notes: list[ClusterFinding]
+) -> list[AlertingRule] | None:
     if prometheus is None:
         return None
     try:
         loaded = await prometheus.alerting_rules()
     except QueryFailed as error:
-        notes.append(ClusterFinding(_TOPIC, f"which alerts Prometheus has loaded is not known: {error}", unknown=True))
+        notes += _unknown(f"Prometheus does not say which rules it has loaded: {error}", waiting)
         return None
     notes.clear()  # what the cluster holds is then only a hint
     return loaded
