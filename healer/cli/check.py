@@ -92,6 +92,7 @@ def check(
     With --cluster, nothing in the cluster is changed. The result is on standard output. Exit code 1 when there is an error, and
     with --strict also for a remark. 2 when the files, or with --cluster the cluster, cannot be read.
     """
+    _refuse_options(cluster, {"--prometheus": prometheus, "--namespace": within})
     named = [path for path in paths if path != STDIN]
     texts = _read_texts(named) | ({"<stdin>": _stdin()} if STDIN in paths else {})
     rules, problems = _read_rules(texts, config, as_tenant)
@@ -101,10 +102,15 @@ def check(
     if cluster and not problems:
         checked = _against_cluster(rules, prometheus, account, within or [], context)
         notes += checked.notes
-    say = _show_plain if output == "json" else _show
-    say(texts, rules, problems, notes, checked)
+    (_show_plain if output == "json" else _show)(texts, rules, problems, notes, checked)
     if problems or (strict and (notes or checked.findings or any(each.doubts for each in checked.coverage))):
         raise typer.Exit(EXIT_PROBLEMS)
+
+
+def _refuse_options(looks: bool, of_the_cluster: dict[str, object]) -> None:
+    """Raises typer.BadParameter for an option that is given and says nothing without --cluster."""
+    for option in (name for name, value in of_the_cluster.items() if value and not looks):
+        raise typer.BadParameter("it says nothing without --cluster: add that, or leave it out", param_hint=option)
 
 
 def _read_texts(paths: list[Path]) -> dict[str, str]:

@@ -87,7 +87,11 @@ def replay_verb(
     began, ended = _time(since, "--since", -inf), _time(until, "--until", inf)
     if began >= ended:
         raise typer.BadParameter("it is not before --until", param_hint="--since")
-    if (path is None) is (not prometheus):
+    if path is not None and prometheus:
+        raise typer.BadParameter(
+            "name a record, or --prometheus, and not both: one is played in place of the other", param_hint="--prometheus"
+        )
+    if path is None and not prometheus:
         raise typer.BadParameter("name a record, or --prometheus", param_hint="DIR|FILE")
     if prometheus and diff == _RECORDED:
         raise typer.BadParameter("Prometheus does not know what healer did: name rules", param_hint="--diff")
@@ -188,7 +192,13 @@ def _time(text: str, option: str, otherwise: float) -> float:
         if at.tzinfo is None:
             raise typer.BadParameter(f"{text} has no time zone: write 2026-11-23T10:00:00Z", param_hint=option)
         return at.timestamp()
-    return SYSTEM.wall() - duration(text, option)
+    try:
+        ago = duration(text, option)
+    except typer.BadParameter as error:
+        raise typer.BadParameter(
+            f"{error}; 7d is a week ago; or write a time: 2026-11-23T10:00:00Z", param_hint=option
+        ) from error
+    return SYSTEM.wall() - ago
 
 
 def _progress(whole: int) -> Callable[[int], None]:

@@ -27,10 +27,11 @@ class Described(StrEnum):
 @app.command("schema")
 def schema_verb(
     of: Annotated[
-        Described,
+        str,
         typer.Argument(
             metavar="[rules|test|settings|scenario|explanation]",
             help="Rule files, their tests, settings, scenarios of `healer simulate`, or what `healer explain -o json` prints.",
+            autocompletion=lambda: [*Described],
         ),
     ] = Described.RULES,
 ) -> None:
@@ -38,15 +39,17 @@ def schema_verb(
 
     `healer check` checks more of a rule file: conditions, PromQL, and whether the parts of a rule fit together.
     """
-    if of is Described.RULES:
+    if of not in [*Described]:
+        raise typer.BadParameter(f"there is no schema of {of!r}; there is one of {', '.join(Described)}", param_hint="schema")
+    if of == Described.RULES:
         typer.echo(written(vocabulary()))
-    elif of is Described.TEST:
+    elif of == Described.TEST:
         from healer.rehearsal.testing.schema import RuleTest
 
         typer.echo(written(vocabulary(), RuleTest))
-    elif of is Described.SETTINGS:
+    elif of == Described.SETTINGS:
         print_json(settings_schema())
-    elif of is Described.SCENARIO:
+    elif of == Described.SCENARIO:
         from healer.rehearsal.simulate.scenario import Scenario  # the other verbs do not need the lab
 
         typer.echo(written(vocabulary(), Scenario))

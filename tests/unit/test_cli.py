@@ -288,3 +288,22 @@ except ValueError as error:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         assert "ValueError" in done.stderr
         assert "hunter2" not in done.stderr.replace('"hunter2" * 3', "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ["schema", "scenarios"],
+            "there is no schema of 'scenarios'; there is one of rules, test, settings, scenario, explanation",
+        ),
+        (["check", str(PACK), "--prometheus", "http://127.0.0.1:9"], "it says nothing without --cluster"),
+        (["check", str(PACK), "-n", "production"], "it says nothing without --cluster"),
+        (["replay", "record", "--prometheus", "http://127.0.0.1:9", "--rules", str(PACK)], "and not both"),
+        (["replay", "record", "--since", "yesterday", "--rules", str(PACK)], "7d is a week ago; or write a time: 2026-"),
+    ],
+)
+def test_what_is_typed_wrong_is_said_plainly(typed: list[str], said: str) -> None:
+    done = healer(*typed, COLUMNS="400")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr

@@ -113,7 +113,18 @@ def next_steps(facts: SubjectFacts) -> list[str]:
     if overdue > LATE and not _running(facts):
         leads = f"{facts.leader.holder} held the Lease" if facts.leader and facts.leader.holder else "no leader is known"
         lines.append(f"a look is overdue by {about(overdue)}: is healer running? {leads}")
-    return lines or ["nothing, until a signal fires"]
+    return lines or _pending(facts) or ["nothing, until a signal fires"]
+
+
+def _pending(facts: SubjectFacts) -> list[str]:
+    """Return which rules wait with a signal for the time or the count that they ask for, as far as nothing closed since."""
+    closed = max((incident.changed_at for incident in facts.incidents), default=0.0)
+    waiting = [last for last in last_by_rule(facts.decisions or ()) if last.verb is Verb.PEND and last.at > closed]
+    return [
+        f"{last.rule} waits: {last.reason.text} at {when(last.at, facts.at)}; it opens an incident when that is whole, and not "
+        "when the signal ends before"
+        for last in waiting
+    ]
 
 
 def _running(facts: SubjectFacts) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from healer.daemon.rulefiles import is_test
 from healer.rehearsal.testing.schema import KIND
 from healer.rules.messages import nearest
 from healer.rules.positions import Document, Problem
@@ -35,6 +36,9 @@ def not_tests(found: Sequence[Document], path: Path) -> Problem | None:
 
 def _of_kind(kind: str, path: Path) -> tuple[str, str] | None:
     if kind == "RuleSet":
+        if is_test(path):
+            own = path.with_name(path.name.replace(".test.", "."))
+            return "this is a RuleSet, in a file named as tests are", f"name it {own.name}, and its tests {path.name}"
         tests = tests_of(path)
         does = f"run: healer test {tests}" if tests.exists() else f"write them, beginning with {BEGINNING} (docs/rule-tests.md)"
         return f"this is a RuleSet; its tests belong in {tests.name}, beside it", does

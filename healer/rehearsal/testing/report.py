@@ -154,6 +154,12 @@ def coverage_lines(coverage: RulesCoverage) -> Iterator[ReportLine]:
             yield ReportLine(f"    {title} {name}", "yellow")
     objecting, guards = len(GUARD_NAMES) - len(coverage.silent), len(GUARD_NAMES)
     yield ReportLine(f"guards: {objecting} of {guards} object in a test", "yellow" if coverage.silent else "green")
+    if coverage.silent:
+        yield ReportLine(
+            "    A guard keeps a rule from acting where that would do harm; docs/safety.md has them all. Guards do not count for "
+            "--fail-under.",
+            "dim",
+        )
     for name in coverage.silent:
         yield ReportLine(f"    no test meets {name}: {GUARD_NAMES[name]}", "yellow")
 

@@ -198,6 +198,8 @@ async def test_what_was_seen_and_not_acted_upon(place: Place) -> None:
     found = await known(place)
     assert verdict(found).code == "seen"
     assert f"{RULE}: holds since 20 s" in verdict(found).text
+    (line,) = next_steps(found)
+    assert line.startswith(f"{RULE} waits: holds since 20 s, the rule asks for 2 m at ")
     await place.keep(place.incident(State.CLOSED))
     place.decisions[:] = [replace(place.decisions[0], at=place.now - 30)]
     assert "the last one, crash-loop-1, closed" in verdict(await known(place)).text, "what came before the incident is over"

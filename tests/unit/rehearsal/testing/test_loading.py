@@ -100,3 +100,11 @@ def test_the_rules_are_beside_the_tests_or_named_also_by_a_pattern(tmp_path: Pat
     other.write_text(yaml.safe_dump(data))
     problem = problem_of(other)
     assert (problem.message, "cases.test.yaml" in problem.hint) == ("it is not said whose tests these are", True)
+
+
+def test_rules_in_a_file_named_as_tests_are_told_their_name(tmp_path: Path) -> None:
+    file = tmp_path / "mine.test.yaml"
+    file.write_text("kind: RuleSet")
+    problem = problem_of(file)
+    assert problem.message == "this is a RuleSet, in a file named as tests are"
+    assert problem.hint == "name it mine.yaml, and its tests mine.test.yaml"

@@ -387,6 +387,9 @@ def test_coverage_counts_rules_steps_and_guards(tmp_path: Path) -> None:
         f"    no test holds back mine/{name}" for name in ("crash", "other")
     }
     assert any("no test meets not_paused: Pausing" in line for line in lines)
+    guards = next(number for number, line in enumerate(lines) if line.startswith("guards: "))
+    assert "A guard keeps a rule from acting" in lines[guards + 1]
+    assert [line for line in lines[guards:] if "no test opens" in line or "no test takes" in line] == []
     paused = GOOD | {"name": "paused", "events": [{"pause": {"workload": "serving"}}, CRASH], "expect": [{"acts": []}]}
     lines = run(write(tmp_path, [stormy, OTHER], GOOD, paused), "--coverage").stdout.splitlines()
     assert not any("not_paused" in line for line in lines)
