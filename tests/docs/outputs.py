@@ -16,10 +16,12 @@ _WIDTH = "200"
 def readme() -> dict[str, str]:
     """A test that fails for a changed rule, and a simulated day, under the commands that print them."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        here = Path("docs", "examples")
+        here.mkdir(parents=True)
         for name, now in (("crash-loops.rules.yaml", "for: 3m"), ("crash-loops.rules.test.yaml", "for: 1m")):
             text = (EXAMPLES / name).read_text("utf-8")
-            Path(name).write_text(text.replace("for: 1m", now), "utf-8")
-        tested = _printed("test", "crash-loops.rules.test.yaml", "--run", "evicted", code=1)
+            (here / name).write_text(text.replace("for: 1m", now), "utf-8")
+        tested = _printed("test", "docs/examples/crash-loops.rules.test.yaml", "--run", "evicted", code=1)
     with contextlib.chdir(ROOT):
         simulated = _printed("simulate", "docs/examples/crash-loops.scenario.yaml", code=0)
     return {"tested": tested, "simulated": simulated}
