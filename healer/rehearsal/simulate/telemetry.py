@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from healer.lab.objects import Object, is_ready
 from healer.rehearsal.simulate.cluster_spec import PlayedWorkload
@@ -163,7 +164,7 @@ class Telemetry:
         count.bad += failed
         count.ok += number - failed
         histogram = SERVERS[workload.server or ""].histogram
-        if histogram is not None:
+        if histogram is not None and histogram.metric in self._wanted:
             timed = number if histogram.all else number - failed
             takes = workload.takes * self._serving.answers(uid).slower * histogram.scale
             drawn = spread(self._chance, timed, takes, histogram.edges)
@@ -198,7 +199,8 @@ def binomial(chance: random.Random, number: int, share: float) -> int:
         drawn = chance.gauss(number * share, math.sqrt(number * share * (1 - share)))
         return min(number, max(0, round(drawn)))
     found, at, of_gap = 0, 0, math.log1p(-share)
-    while (at := at + 1 + math.floor(math.log(1 - chance.random()) / of_gap)) <= number:  # the gaps are geometric
+    draw, log = chance.random, math.log
+    while (at := at + 1 + int(log(1 - draw()) / of_gap)) <= number:  # the gaps are geometric
         found += 1
     return found
 
@@ -206,9 +208,14 @@ def binomial(chance: random.Random, number: int, share: float) -> int:
 def spread(chance: random.Random, number: int, takes: float, edges: Sequence[float]) -> list[int]:
     """How many of so many requests fall below each edge and above the one before it; the last: above all edges."""
     left, below, found = number, 0.0, []
-    for edge in edges:
-        share = 0.5 * (1 + math.erf(math.log(edge / takes) / (_SPREAD * math.sqrt(2))))
+    for share in _shares(takes, tuple(edges)):
         drawn = binomial(chance, left, (share - below) / (1 - below)) if left and below < 1 else 0
         found.append(drawn)
         left, below = left - drawn, share
     return [*found, left]
+
+
+@lru_cache(512)
+def _shares(takes: float, edges: tuple[float, ...]) -> tuple[float, ...]:
+    """Which share of all requests falls below each edge."""
+    return tuple(0.5 * (1 + math.erf(math.log(edge / takes) / (_SPREAD * math.sqrt(2)))) for edge in edges)

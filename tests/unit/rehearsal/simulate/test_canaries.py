@@ -1,5 +1,7 @@
 """Canaries in a simulation: the judge, the routes and the actions are healer's own, and the counts are those of the traffic."""
 
+from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from healer.rehearsal.simulate.asking import PlayedRules
 from healer.rehearsal.simulate.life import Life
 from healer.rehearsal.simulate.scenario import Scenario
+from healer.rehearsal.simulate.telemetry import spread
 from healer.rehearsal.timeline import ACT
 from tests.unit.rehearsal.simulate.played import play, rules, scenario
 
@@ -150,6 +153,26 @@ def test_a_query_about_the_requests_finds_the_pod_that_fails_them() -> None:
     assert code == "evict"
     assert 660 < at < 840
     assert [each.healed is not None for each in life.strikes] == [True]
+
+
+TIMES = "sum by (namespace, pod) (rate(:tensorflow:serving:request_latency_bucket{le='+Inf'}[2m]))"
+
+
+@pytest.mark.parametrize(("divisor", "drawn"), [("", False), (f"/ {TIMES}", True)])
+def test_times_of_requests_are_drawn_only_when_a_rule_asks_for_them(
+    divisor: str, drawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most of what 500 served pods would cost, and rules seldom look at it."""
+    draws: list[int] = []
+
+    def noted(chance: Random, number: int, takes: float, edges: Sequence[float]) -> list[int]:
+        draws.append(number)
+        return spread(chance, number, takes, edges)
+
+    monkeypatch.setattr("healer.rehearsal.simulate.telemetry.spread", noted)
+    text = QUERY.replace("          above: 0.3", f"            {divisor}\n          above: 0.3")
+    play(scenario(faults=[], workload={"server": "tensorflow-serving"}, lasts="10m"), text=text)
+    assert any(draws) is drawn
 
 
 def test_a_query_about_replicas_and_targets_is_answered() -> None:
