@@ -118,7 +118,7 @@ bench: $(VENV)/development ## Measure: print figures, assert nothing
 	@$(BIN)/python -m tests.benchmarks
 
 .PHONY: corpus
-corpus: $(VENV)/development ## Judge healer, and three simpler policies, by the corpus of failures (two minutes)
+corpus: $(VENV)/development ## Judge healer, and three simpler policies, by the corpus of failures
 	@$(BIN)/python -m tests.corpus
 
 .PHONY: docs

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from healer.model.duration import InSeconds
+from healer.model.duration import InSeconds, say
 from healer.rules.form import InPercent, OneOf, OneOrMore
 from healer.rules.named_workload import KEY, NamesWorkload
 from healer.rules.portion import InReplicas
@@ -38,9 +38,10 @@ _BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "ex
 _SIZES = {"array": ("minItems", "maxItems"), "string": ("minLength", "maxLength"), "object": ("minProperties", "maxProperties")}
 
 
-def json_schema(known: Vocabulary, model: type[BaseModel] = RuleSet) -> Schema:
-    """The schema of one document of a rule file, or of another kind of file by its model."""
-    writer = _Writer(known)
+def json_schema(known: Vocabulary, model: type[BaseModel] = RuleSet, *, defaults: bool = False) -> Schema:
+    """The schema of one document of a rule file, or of another kind of file by its model. `defaults`: for editors, which show
+    them; an API server would write them into the objects."""
+    writer = _Writer(known, defaults=defaults)
     whole = writer.reference(model)
     title = f"{model.__name__} of healer"
     return {"$schema": _DIALECT, "title": title, **whole, "$defs": dict(sorted(writer.definitions.items()))}
@@ -49,8 +50,9 @@ def json_schema(known: Vocabulary, model: type[BaseModel] = RuleSet) -> Schema:
 class _Writer:
     """Writes the schemas of models, each once, into `definitions`."""
 
-    def __init__(self, known: Vocabulary) -> None:
+    def __init__(self, known: Vocabulary, *, defaults: bool) -> None:
         self._known = known
+        self._defaults = defaults
         self.definitions: dict[str, Schema] = {}
 
     def reference(self, model: type[BaseModel]) -> Schema:
@@ -88,6 +90,8 @@ class _Writer:
 
     def _field(self, field: FieldInfo) -> Schema:
         schema = self._type(field.annotation, field.metadata)
+        if self._defaults:
+            schema = schema | _default(field)
         return {**schema, "description": " ".join(field.description.split())} if field.description else schema
 
     def _type(self, annotation: Any, metadata: list[Any]) -> Schema:
@@ -126,6 +130,20 @@ class _Writer:
         return {"type": _PLAIN[annotation]} if annotation in _PLAIN else {}
 
 
+def _default(field: FieldInfo) -> Schema:
+    """The default of a plain value, as a file has it."""
+    value, marks = field.default, {type(mark) for mark in _flat(field.metadata)}
+    if isinstance(value, Enum):
+        value = value.value
+    if not isinstance(value, bool | int | float | str) or value == "":
+        return {}
+    if InSeconds in marks:
+        return {"default": say(float(value))}
+    if InPercent in marks:
+        return {"default": f"{100 * float(value):g}%"}
+    return {} if marks & _MARKED.keys() and not isinstance(value, str) else {"default": value}
+
+
 def _object(properties: Schema, required: list[str], description: str) -> Schema:
     schema: Schema = {"type": "object", "description": " ".join(description.split()), "properties": properties}
     return schema | ({"required": required} if required else {}) | {"additionalProperties": False}
@@ -153,4 +171,4 @@ def _bounds(marks: list[Any], kind: str) -> Iterator[tuple[str, Any]]:
 
 def written(known: Vocabulary, model: type[BaseModel] = RuleSet) -> str:
     """The schema as text."""
-    return json.dumps(json_schema(known, model), indent=2, ensure_ascii=False)
+    return json.dumps(json_schema(known, model, defaults=True), indent=2, ensure_ascii=False)

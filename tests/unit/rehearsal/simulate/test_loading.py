@@ -1,5 +1,6 @@
 """Scenario files: what is wrong in one, with its place."""
 
+import json
 from typing import Any
 
 import jsonschema
@@ -171,3 +172,13 @@ def test_the_schema_takes_what_the_models_take_and_refuses_what_they_refuse() ->
     assert not list(validator.iter_errors(yaml.safe_load(written(faults=[FAULT]))))
     for wrong in ({"at": "soon"}, {"shows": {"pod": "crsh"}}, {"sits": "moon"}, {"shows": {"answers": {"fail": 0.4}}}):
         assert list(validator.iter_errors(yaml.safe_load(written(faults=[FAULT | wrong])))), wrong
+
+
+def test_the_schema_for_editors_has_the_defaults_as_a_file_writes_them() -> None:
+    """A file that writes every default is the same scenario. The schema for an API server, which would write them, has none."""
+    schema = json_schema(vocabulary(), Scenario, defaults=True)["$defs"]["PlayedWorkload"]["properties"]
+    defaults = {key: given["default"] for key, given in schema.items() if "default" in given}
+    assert defaults.keys() >= {"replicas", "capacity", "starts", "loads", "takes", "fails"}
+    bare, full = ({"workloads": [{"name": "llm"} | more]} for more in ({}, defaults))
+    assert parse(written(faults=[], cluster=bare), "a.yaml") == parse(written(faults=[], cluster=full), "a.yaml")
+    assert '"default":' not in json.dumps(json_schema(vocabulary()))
