@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import structlog
@@ -21,8 +21,9 @@ REFUSED, NAME_TAKEN, TOO_MANY, DELETED = "Refused", "NameTaken", "TooManyRules",
 has deleted it and it waits for its finalizers."""
 _NAMED = 20
 """RuleSets that are logged by their names when many are judged anew at once."""
-_LONGEST = 50.0
-"""Milliseconds that the conditions of a namespace may take for one signal: all of them may be asked about it in one go."""
+_LEAST, _A_RULE = 100.0, 5.0
+"""Milliseconds that the conditions of a namespace may take for one signal, as estimated: at least, and for each rule that it is
+granted, if that is more. All of them may be asked about one signal in one go, which takes a fraction of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +137,13 @@ class RuleSets:
         self, objects: list[RuleSet], out: dict[str, JudgedRuleSet], before: tuple[JudgedRuleSet, ...]
     ) -> tuple[tuple[JudgedRuleSet, ...], list[JudgedRuleSet], bool]:
         """What became of all of them; of which that is news; and whether other rules are in force."""
+        there = {each.metadata.uid for each in objects} - out.keys()
+        kept = {each.object.metadata.uid: each for each in before if each.rules and each.object.metadata.uid in there}
         took: dict[str, float] = {}
-        judged = tuple(each for found in objects for each in self._judge(found, out, took))
+        for each in kept.values():
+            namespace = each.object.metadata.namespace
+            took[namespace] = took.get(namespace, 0.0) + _longest(each.rules)
+        judged = tuple(each for found in objects for each in self._judge(found, out, kept, took))
         known = {each.object.metadata.uid: (each.problems, each.in_force) for each in before}
         news = [each for each in judged if known.get(each.object.metadata.uid) != (each.problems, each.in_force)]
         return judged, news, _in_force(before) != _in_force(judged)
@@ -150,20 +156,30 @@ class RuleSets:
             known = self._written[uid] = generation, _rules_written(found)
         return max(1, known[1], 0 if reading is None else len(reading.rules))
 
-    def _judge(self, found: RuleSet, out: dict[str, JudgedRuleSet], took: dict[str, float]) -> Iterator[JudgedRuleSet]:
-        """What became of it, once it was read. `took`: what the conditions of each namespace may take so far."""
-        namespace, known = found.metadata.namespace, self._reader.reading(found)
-        if (left_out := out.get(found.metadata.uid)) is not None:
+    def _judge(
+        self, found: RuleSet, out: dict[str, JudgedRuleSet], kept: dict[str, JudgedRuleSet], took: dict[str, float]
+    ) -> Iterator[JudgedRuleSet]:
+        """What became of it, once it was read. `kept`: what is in force; `took`: what the conditions of each namespace may take.
+
+        What is in force stays so; what would take its namespace over the bound is refused, and its last good rules are kept.
+        """
+        uid, namespace, known = found.metadata.uid, found.metadata.namespace, self._reader.reading(found)
+        if (left_out := out.get(uid)) is not None:
             yield left_out
-        elif known is not None and (with_it := took.get(namespace, 0.0) + _longest(known.rules)) > _LONGEST:
-            message = (
-                f"with it, the conditions (if) of the RuleSets of {namespace} may take more than {_LONGEST:.0f} ms for one signal"
-            )
-            yield _out(found, TOO_MANY, "spec.rules", message, "shorten the patterns of matches(), or delete rules")
         elif known is not None:
-            took[namespace] = with_it
-            reason = REFUSED if known.problems else ""
-            yield JudgedRuleSet(found, known.generation, reason, known.problems, known.rules, known.of, known.digest)
+            now, last = took.get(namespace, 0.0), kept.get(uid)
+            with_it = now - (0.0 if last is None else _longest(last.rules)) + _longest(known.rules)
+            most = max(_LEAST, _A_RULE * granted(self._settings.grants, namespace).grant.rules)
+            if with_it > max(most, now):
+                of = f"the conditions (if) of the RuleSets of {namespace}"
+                message = f"with it, {of} may take more than {most:.0f} ms for one signal"
+                refused = _out(found, TOO_MANY, "spec.rules", message, "shorten the patterns of matches(), or delete rules")
+                same = last or refused
+                yield replace(refused, rules=same.rules, in_force=same.in_force, digest=same.digest)
+            else:
+                took[namespace] = with_it
+                reason = REFUSED if known.problems else ""
+                yield JudgedRuleSet(found, known.generation, reason, known.problems, known.rules, known.of, known.digest)
 
     def _say(self, news: list[JudgedRuleSet]) -> None:
         """Say what was refused that was not, or for another reason; and what is accepted again. Of many at once, say how many."""

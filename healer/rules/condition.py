@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from cel_expr_python import cel
@@ -19,6 +19,7 @@ from healer.model.target import Target
 from healer.model.view import View, epoch
 from healer.model.workload import Workload
 from healer.rules import condition_bounds
+from healer.rules.condition_bounds import OF_FILES, ConditionBounds
 from healer.rules.triggers import LABELS, TRIGGERS, Trigger
 
 COMMON: dict[str, tuple[cel.Type, str]] = {
@@ -97,14 +98,15 @@ class ConditionFailed(Exception):
 
 
 class CelCondition:
-    """A compiled expression. Raises ConditionError when `expression` cannot be compiled, or is not true or false."""
+    """A compiled expression. Raises ConditionError when `expression` cannot be compiled, or is not true or false,
+    or could cost more than `bounds`."""
 
-    def __init__(self, expression: str, trigger: Trigger[Any]) -> None:
+    def __init__(self, expression: str, trigger: Trigger[Any], bounds: ConditionBounds = OF_FILES) -> None:
         self.expression = expression
         self.trigger = trigger
         self.longest: float
         """How many milliseconds it may take for one signal."""
-        self._compiled, self.longest = _compile(expression, trigger)
+        self._compiled, self.longest = _compile(expression, trigger, bounds)
 
     def holds(self, facts: Mapping[str, object]) -> bool:
         """Whether the expression is true of the facts (see `facts`). Raises ConditionFailed when it cannot be evaluated."""
@@ -125,12 +127,13 @@ def _env(trigger: Trigger[Any]) -> cel.Env:
     return cel.NewEnv(variables={name: kind for name, (kind, _) in variables(trigger).items()})
 
 
-def _compile(expression: str, trigger: Trigger[Any]) -> tuple[cel.Expression, float]:
-    """The compiled expression, and how many milliseconds it may take."""
+@lru_cache(256)
+def _compile(expression: str, trigger: Trigger[Any], bounds: ConditionBounds) -> tuple[cel.Expression, float]:
+    """The compiled expression, and how many milliseconds it may take. Each one is checked, and then used."""
     try:
-        condition_bounds.check_length(expression)
+        condition_bounds.check_length(expression, bounds)
         compiled = _env(trigger).compile(expression)
-        longest = condition_bounds.longest(compiled.serialize())
+        longest = condition_bounds.longest(compiled.serialize(), bounds)
     except condition_bounds.TooCostly as error:
         raise ConditionError(str(error), error.hint, *_position(expression, error.offset)) from None
     except RuntimeError as error:  # the only class that the library raises

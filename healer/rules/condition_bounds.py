@@ -5,11 +5,10 @@ macros took seconds, in which nothing else ran, and gigabytes.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from healer.rules.condition_cost import CompiledCost, ConditionLimits, CostFinding
 
-LONGEST_EXPRESSION = 8_192
-"""Characters of an expression."""
 DEEPEST = 2
 """Macros inside each other."""
 MOST_SUMS = 2
@@ -20,8 +19,20 @@ LONGEST_TEXT = 1_024
 """Characters of a text that a condition gets; the rest is cut off."""
 MOST_ENTRIES, MOST_CHARACTERS = 128, 16_384
 """Keys of a map, and characters of all of it, that a condition gets; it is not evaluated on a larger map."""
-LONGEST = 20.0
-"""Milliseconds that a condition may take for one signal, on the largest facts that it can get."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionBounds:
+    """The characters of an expression; and the milliseconds that it may take for one signal, as estimated, on the largest facts
+    that it can get."""
+
+    characters: int
+    milliseconds: float
+
+
+OF_FILES, OF_TENANTS = ConditionBounds(8_192, 500.0), ConditionBounds(1_024, 100.0)
+"""The estimate is high: it refuses what is absurd in the files of an operator, who is trusted, and what could hold up others in
+a tenant's RuleSet. What a tenant writes is short, so that it is also read in some milliseconds."""
 
 
 class TooCostly(Exception):
@@ -37,13 +48,13 @@ class TooLarge(Exception):
     """Facts are larger than a condition may get; in words."""
 
 
-def check_length(expression: str) -> None:
+def check_length(expression: str, bounds: ConditionBounds) -> None:
     """Raises TooCostly for an expression that is too long to be compiled."""
-    if len(expression) > LONGEST_EXPRESSION:
-        raise TooCostly(f"the expression has more than {LONGEST_EXPRESSION} characters", "make several rules of it", 0)
+    if len(expression) > bounds.characters:
+        raise TooCostly(f"the expression has more than {bounds.characters} characters", "make several rules of it", 0)
 
 
-def longest(serialized: bytes) -> float:
+def longest(serialized: bytes, bounds: ConditionBounds) -> float:
     """How many milliseconds a compiled expression may take for one signal. Raises TooCostly where that is too long."""
     found = list(CompiledCost(serialized, ConditionLimits(MOST_ENTRIES, MOST_CHARACTERS, LONGEST_TEXT)).findings())
     sums = [each for each in found if each.sum]
@@ -60,9 +71,9 @@ def longest(serialized: bytes) -> float:
     if len(sums) > MOST_SUMS:
         raise TooCostly(f"more than {MOST_SUMS} sums inside macros", "compare the parts one by one", sums[0].offset)
     took = sum(each.cost for each in found) / 1000
-    if took > LONGEST:
+    if took > bounds.milliseconds:
         most = max(found, key=lambda each: each.cost)
-        text = f"the condition may take {took:,.0f} ms for one signal, and {LONGEST:.0f} ms is the most"
+        text = f"the condition may take {took:,.0f} ms for one signal, and {bounds.milliseconds:.0f} ms is the most"
         raise TooCostly(text, _cheaper(most), most.offset)
     return took
 
@@ -72,6 +83,8 @@ def _cheaper(most: CostFinding) -> str:
     if most.name == "matches":
         where = "do not use matches() inside a macro, or " if most.loops else ""
         return f"{where}shorten its pattern: what is repeated ({{100}}), and classes such as \\pL, cost much"
+    if most.name in ("_==_", "_!=_", "@in") and most.cost > 1_000:
+        return "compare texts and numbers: lists and maps, and what dyn() gives, cost much"
     if most.loops:
         return "do less inside the macro, or read a label or an annotation by its name: pod.labels.app"
     return "make several rules of it"

@@ -12,11 +12,14 @@ from healer.rules.pattern_cost import pattern_cost
 _EXPR, _TYPES, _SOURCE, _POSITIONS = 4, 3, 5, 4
 _ID, _CONST, _IDENT, _SELECT, _CALL, _LIST, _STRUCT, _LOOP = 2, 3, 4, 5, 6, 7, 8, 9
 _STRING = 6
-_LIST_TYPE, _MAP_TYPE = 6, 7
-"""The numbers of fields."""
+_NULL_TYPE, _PRIMITIVE, _WELL_KNOWN, _LIST_TYPE, _MAP_TYPE = 2, 3, 5, 6, 7
+_ANY = 1
+"""The numbers of fields; and the well-known type that may hold anything."""
 _NODE, _COMPARED, _COUNTED, _ADDED, _FOUND, _LARGE = 0.06, 0.3, 4.0, 15.0, 12.0, 80.0
+_ZONE, _NESTED = 100.0, 800_000.0
 """Microseconds, as measured: to evaluate anything; to compare two texts; to count the characters of one; to add two; to look for
-a short text in another, and for one that is as long as it may be, which comparing two maps takes as well."""
+a short text in another, and for one that is as long as it may be, which comparing two maps takes as well; to look up a time
+zone; to compare lists of maps, or what may be such lists."""
 _MOST_ROUNDS = 10_000
 """The library ends an evaluation after so many rounds of macros."""
 
@@ -65,15 +68,15 @@ class CompiledCost:
     serialized: bytes
     limits: ConditionLimits
     _positions: dict[int, int] = field(default_factory=dict)
-    _large: set[int] = field(default_factory=set)
+    _types: dict[int, bytes] = field(default_factory=dict)
 
     def findings(self) -> Iterator[CostFinding]:
         """One for each part, in no particular order."""
         checked = dict(_fields(_bytes(dict(_fields(self.serialized)).get(2, b""))))
         for number, value in _fields(_bytes(dict(_fields(self.serialized)).get(2, b""))):
             entry = dict(_fields(_bytes(value))) if number == _TYPES else {}
-            if any(kind in (_LIST_TYPE, _MAP_TYPE) for kind, _ in _fields(_bytes(entry.get(2, b"")))):
-                self._large.add(_int(entry.get(1, 0)))
+            if entry:
+                self._types[_int(entry.get(1, 0))] = _bytes(entry.get(2, b""))
         for number, value in _fields(_bytes(checked.get(_SOURCE, b""))):
             if number == _POSITIONS:
                 entry = dict(_fields(_bytes(value)))
@@ -140,13 +143,46 @@ class CompiledCost:
                 return _FOUND + len(texts[-1]) / 20 if len(texts) == 1 else _LARGE
             case "_+_":
                 return _ADDED
-            case "_==_" | "_!=_" if len(arguments) == 2 and all(_id(each) in self._large for each in arguments):
-                return _LARGE
-            case "size" | "string":
-                return _COUNTED
-            case "startsWith" | "endsWith" | "_==_" | "_!=_" | "_<_" | "_>_" | "_<=_" | "_>=_" | "@in":
+            case "_==_" | "_!=_":
+                return min(map(self._compared, arguments), default=_NESTED)
+            case "@in":
+                return self._looked_up(*arguments)
+            case "startsWith" | "endsWith" | "_<_" | "_>_" | "_<=_" | "_>=_" | "_[_]":
                 return _COMPARED
-        return 0.0
+            case _ if name.startswith("get") and len(arguments) > 1:
+                return _ZONE
+            case _ if name.startswith(("_", "!", "@")) or name == "dyn":
+                return 0.0
+        return _COUNTED
+
+    def _compared(self, argument: bytes) -> float:
+        """What comparing it with something takes at most: two values are compared no further than the simpler one goes."""
+        kind = self._type(argument)
+        if _simple(kind):
+            return _COMPARED
+        return _LARGE * (1 + len(argument) / 100) if _flat(kind) else _NESTED
+
+    def _looked_up(self, member: bytes, collection: bytes) -> float:
+        """What it takes to look for a member: in a list, it is compared with one after the other."""
+        if any(number == _MAP_TYPE for number, _ in _fields(self._type(collection))):
+            return self._compared(member)
+        written = any(number == _LIST for number, _ in _fields(collection))
+        return self._compared(member) * ((0 if written else self.limits.entries) + 1 + len(collection) / 9)  # bytes of a name
+
+    def _type(self, expr: bytes) -> bytes:
+        """b"" where the type is not known before it is evaluated."""
+        return self._types.get(_id(expr), b"")
+
+
+def _simple(kind: bytes) -> bool:
+    """Whether all values of the type are of one piece."""
+    return any(n in (_NULL_TYPE, _PRIMITIVE) or (n == _WELL_KNOWN and value != _ANY) for n, value in _fields(kind))
+
+
+def _flat(kind: bytes) -> bool:
+    """Whether the values of the type are lists or maps of what is of one piece."""
+    inner = next((_bytes(value) for number, value in _fields(kind) if number in (_LIST_TYPE, _MAP_TYPE)), b"")
+    return bool(inner) and all(_simple(_bytes(part)) for _, part in _fields(inner))
 
 
 def _entry_alone(subject: bytes, variables: frozenset[bytes]) -> bool:

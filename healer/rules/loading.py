@@ -4,13 +4,14 @@ RuleSets of the cluster go the same way. Each is the rule set of a tenant, and h
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from healer.model.target import ActsOn
 from healer.rules.condition import CelCondition, ConditionError
+from healer.rules.condition_bounds import OF_FILES, OF_TENANTS, ConditionBounds
 from healer.rules.form import ANYWHERE
 from healer.rules.grants import Tenant, at_home, reaching_out, ungranted
 from healer.rules.messages import worded
@@ -74,13 +75,19 @@ class _Source:
         """What the names of its rule sets begin with: a tenant's stand below its namespace, so that no two can be the same."""
         return "" if self.tenant is None else f"{self.tenant.namespace}/"
 
+    @property
+    def bounds(self) -> ConditionBounds:
+        """Those of its conditions."""
+        return OF_FILES if self.tenant is None else OF_TENANTS
+
 
 def _read(source: _Source, seen: dict[str, str], wrong: list[Problem]) -> tuple[list[BoundRule], list[Problem]]:
     """The rules of a document, and the problems with it besides those that are known already (`wrong`)."""
     document, file, known, tenant = source.document, source.file, source.known, source.tenant
     faults = [] if tenant is None else [*ungranted(document, file, tenant)]
     document = document if tenant is None else at_home(document, tenant)
-    faults += [*_known_elsewhere(document, file, seen, source.prefix), *_document_faults(document, file, known)]
+    source = replace(source, document=document)
+    faults += [*_known_elsewhere(document, file, seen, source.prefix), *_document_faults(source)]
     try:
         ruleset = RuleSet.model_validate(document.data, context=known, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -120,7 +127,8 @@ def _bound(ruleset: RuleSet, document: Document, source: _Source) -> tuple[list[
         faults += _ambiguous(rule, path, document, file, known)
         faults += _harmful(rule, path, document, file, known)
         try:
-            condition = None if rule.when.condition is None else CelCondition(rule.when.condition, rule.when.trigger)
+            expression, trigger = rule.when.condition, rule.when.trigger
+            condition = None if expression is None else CelCondition(expression, trigger, source.bounds)
         except ConditionError:
             continue  # reported by _trigger_faults
         bound.append(BoundRule(source.prefix + ruleset.metadata.name, rule, condition, f"{file}:{line}"))
@@ -207,7 +215,8 @@ _PLAYED = {
 """What files of other kinds are for."""
 
 
-def _document_faults(document: Document, file: str, known: Vocabulary) -> Iterator[Problem]:
+def _document_faults(source: _Source) -> Iterator[Problem]:
+    document, file, known = source.document, source.file, source.known
     kind, version = _dig(document.data, ("kind",)), _dig(document.data, ("apiVersion",))
     for key, value, wanted in (("kind", kind, "RuleSet"), ("apiVersion", version, API_VERSION)):
         if value is not None and value != wanted:  # nothing else of the document can be checked
@@ -224,7 +233,7 @@ def _document_faults(document: Document, file: str, known: Vocabulary) -> Iterat
             if "scope" not in rule and _dig(document.data, ("spec", "scope")) is None:
                 hint = 'say which namespaces, here or in spec.scope: scope: {namespaces: [production]}, or ["*"] for every one'
                 yield Problem(file, *document.at(path), dotted(path), "the rule has no scope", hint)
-            yield from _trigger_faults(rule, path, document, file, known)
+            yield from _trigger_faults(rule, path, source)
             yield from _storm_faults(rule, path, document, file, known)
 
 
@@ -239,7 +248,8 @@ def _name_faults(rule: dict[str, Any], path: Path, document: Document, file: str
     lines.setdefault(name, line)
 
 
-def _trigger_faults(rule: dict[str, Any], path: Path, document: Document, file: str, known: Vocabulary) -> Iterator[Problem]:
+def _trigger_faults(rule: dict[str, Any], path: Path, source: _Source) -> Iterator[Problem]:
+    document, file, known = source.document, source.file, source.known
     when = rule.get("when")
     given = [trigger for name, trigger in TRIGGERS.items() if isinstance(when, dict) and name in when]
     if len(given) != 1:
@@ -248,7 +258,7 @@ def _trigger_faults(rule: dict[str, Any], path: Path, document: Document, file: 
     expression = _dig(when, ("if",))
     if isinstance(expression, str) and expression:
         try:
-            CelCondition(expression, trigger)
+            CelCondition(expression, trigger, source.bounds)
         except ConditionError as error:
             position = document.inside(where, error.line, error.column)
             yield Problem(file, *position, dotted(where), str(error), error.hint)

@@ -3,6 +3,7 @@
 RE2 takes time in proportion to the text, and to the pattern with its repetitions written out: `.{900}` is nine hundred of `.`.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ _STEP = re.compile(
     | \\(?P<wide>[DWS])
     | \\x\{[^}]*\} | \\x.. | \\[0-7]{1,3} | (?P<escape>\\.)
     | (?P<class>\[\^?\]?(?:\[:[^]]*:\]|\\.|[^\]\\])*\])
-    | \((?:\?(?P<flags>[imsU-]*)(?P<scoped>[:)])|\?P?<[^>]*>)?(?<!\)) | (?P<closed>\)) | (?P<or>\|)
+    | \((?:\?(?P<flags>[imsU-]*)(?P<scoped>[:)])|\?P?<[^>]*>)? | (?P<closed>\)) | (?P<or>\|)
     | (?P<many>[*+?]|\{(?P<least>[0-9]+)(?P<comma>,)?(?P<most>[0-9]*)\})
     | (?P<any>\.) | (?P<anchor>[\^$]) | (?P<one>.)""",
     re.VERBOSE | re.DOTALL,
@@ -21,7 +22,7 @@ _UNICODE, _WIDE = 400, 12
 """The size of a class of Unicode (`\\pL`), and of one that has all but a few characters."""
 _NOTHING, _COMPILED, _SQUARED, _A_CHARACTER = 8.0, 1.5, 0.02, 0.05
 """Microseconds, as measured: for any pattern; to compile each part of it; for each pair of parts of a plain one, whose states are
-as many as its parts; and for each part of another one and each character of the text, where each character makes a new state."""
+as many as its parts; and for each part of another one and each new state: each character of the text makes at most one."""
 
 
 @dataclass(slots=True)
@@ -38,15 +39,16 @@ class _OpenGroup:
 
 def pattern_cost(pattern: str, characters: float) -> float:
     """Microseconds that it may take to look for a pattern in a text of so many characters, compiling it included."""
-    size, plain = _size(pattern)
-    run = _SQUARED * min(size, characters) * size if plain else _A_CHARACTER * size * characters
+    size, open_ends = _size(pattern)
+    states: float = min(characters, size * 2.0 ** min(open_ends, 64.0))
+    run = (_A_CHARACTER if open_ends else _SQUARED) * states * size
     return _NOTHING + _COMPILED * size + run
 
 
-def _size(pattern: str) -> tuple[float, bool]:
-    """The parts of a pattern with its repetitions written out; and whether it is made of plain characters and `|` alone."""
+def _size(pattern: str) -> tuple[float, float]:
+    """The parts of a pattern written out; and how many are no plain characters: each may double its states."""
     groups = [_OpenGroup()]
-    plain, folds = True, re.search(r"\(\?[a-zA-Z]*i", pattern) is not None
+    open_ends, folds = 0.0, re.search(r"\(\?[a-zA-Z]*i", pattern) is not None
     for found in _STEP.finditer(pattern):
         kind = found.lastgroup
         if found["closed"]:
@@ -54,7 +56,8 @@ def _size(pattern: str) -> tuple[float, bool]:
                 inner = groups.pop()
                 groups[-1].add(inner.size + 2)
         elif found["many"]:
-            plain = False
+            counted = found["least"] is not None or found.start() == 0 or pattern[found.start() - 1] == ")"
+            open_ends += math.inf if counted else 1
             times = _times(found)
             groups[-1].size += groups[-1].last * (times - 1) + times
             groups[-1].last = groups[-1].last * times + times
@@ -63,11 +66,17 @@ def _size(pattern: str) -> tuple[float, bool]:
                 groups.append(_OpenGroup())
         elif found["class"] or found["unicode"] or found["wide"] or found["any"] or found[0][:1] == "\\":
             size, simple = _of_class(found)
-            plain &= simple
+            open_ends += not simple
             groups[-1].add(size)
         else:
-            groups[-1].add((4.0 if folds else 1.0) * max(1, len(found[0].encode())))
-    return sum(group.size for group in groups), plain
+            groups[-1].add(_folded(found[0]) if folds else max(1, len(found[0].encode())))
+    return sum(group.size for group in groups), open_ends
+
+
+def _folded(character: str) -> float:
+    """The size of a character whose case does not matter: K and S have a third form outside of ASCII."""
+    plain = character.isascii() and character not in "kKsS"
+    return 1.5 if plain else 4.0 * max(1, len(character.encode()))
 
 
 def _times(found: re.Match[str]) -> float:

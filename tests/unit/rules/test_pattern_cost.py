@@ -36,13 +36,14 @@ def test_a_class_of_unicode_is_dear(dear: str) -> None:
 
 
 def test_plain_text_is_cheap_and_grows_with_its_length_alone() -> None:
-    assert cost("(out of memory|no space left)") < cost("a*b.")
+    assert cost("(out of memory|no space left)") < cost("(out.of.memory|no.space.left)") < cost("(o.t.o. .e.o.y|n. .p.c. .e.t)")
     assert pattern_cost("out of memory", 1000) == pattern_cost("out of memory", 1_000_000)
 
 
 def test_what_folds_costs_more() -> None:
     assert cost("(?i)sk") > cost("sk")
     assert cost("(?s-m:a)(?Ui:sk)") > cost("ask")
+    assert cost("(?i)(out of memory|no room)") < 3 * cost("(out of memory|no room)"), "its flags are no repetition"
 
 
 @pytest.mark.parametrize(
