@@ -1,5 +1,6 @@
 """healer in each scenario of the corpus: healed or rightly held, as a good engineer would, and never harmed."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,16 @@ def test_healer_without_rules_fails(name: str) -> None:
     found = simulate(load(FOLDER / f"{name}.yaml"), Rulebook([]), Settings(), policies=(HEALER,), seed=SEED)
     assert found.ruling is not None
     assert not found.ruling.met
+
+
+def test_the_table_of_other_lists_and_the_scenarios_name_each_other() -> None:
+    """By scenario, the names of AIOpsLab and ITBench that it plays: those in the table, and those in its own lines."""
+    rows = re.findall(r"^\| (AIOpsLab|ITBench) \| `(.+?)` \| (.+?) \| .+ \|$", (FOLDER.parent / "README.md").read_text(), re.MULTILINE)
+    assert len(rows) == len({row[:2] for row in rows}) > 50
+    table = {(scenario, f"{where} {name}") for where, name, cell in rows for scenario in re.findall(r"\[([\w-]+)\]", cell)}
+    assert all("[" in cell or cell == "out of reach" for _, _, cell in rows)
+    assert table == {
+        (path.stem, name)
+        for path in SCENARIOS
+        for name in re.findall(r"^# Like: ((?:AIOpsLab|ITBench).*)$", path.read_text(), re.MULTILINE)
+    }
