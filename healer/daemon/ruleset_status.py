@@ -198,7 +198,7 @@ def _found(each: JudgedRuleSet) -> _Acceptance | None:
 
 
 def _message(each: JudgedRuleSet) -> str:
-    """Every problem with its path, a line each; and what is in force instead."""
+    """Every problem with its path, a line each; and what is in force instead. Tables of kubectl show the first line alone."""
     if not each.reason:
         rules = counted(len(each.rules), "rule")
         if each.mode == Mode.OBSERVE:
@@ -214,7 +214,9 @@ def _message(each: JudgedRuleSet) -> str:
             break
         lines.append(line)
         left -= len(line)
-    return "\n".join([f"not accepted, and {kept}:", *lines])
+    if len(each.problems) > 1:
+        lines[0] += f", and {len(each.problems) - 1} more"
+    return "\n".join([*lines, f"not accepted: {kept}"])
 
 
 def _status(each: JudgedRuleSet, verdict: _Acceptance, fired: datetime | None, now: datetime) -> dict[str, Any]:

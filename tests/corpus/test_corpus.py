@@ -55,7 +55,9 @@ def test_healer_without_rules_fails(name: str) -> None:
 
 def test_the_table_of_other_lists_and_the_scenarios_name_each_other() -> None:
     """By scenario, the names of AIOpsLab and ITBench that it plays: those in the table, and those in its own lines."""
-    rows = re.findall(r"^\| (AIOpsLab|ITBench) \| `(.+?)` \| (.+?) \| .+ \|$", (FOLDER.parent / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| (AIOpsLab|ITBench) \| `(.+?)` \| (.+?) \| .+ \|$", (FOLDER.parent / "README.md").read_text(), re.MULTILINE
+    )
     assert len(rows) == len({row[:2] for row in rows}) > 50
     table = {(scenario, f"{where} {name}") for where, name, cell in rows for scenario in re.findall(r"\[([\w-]+)\]", cell)}
     assert all("[" in cell or cell == "out of reach" for _, _, cell in rows)

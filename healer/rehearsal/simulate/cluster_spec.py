@@ -68,14 +68,22 @@ class AlertSpec(Model):
     """An alert that the modelled Prometheus has for a workload."""
 
     name: Text
-    on: Annotated[str, one_of("errors", "saturation", "unready")]
-    """What it measures: `errors`, the share of requests that fail; `saturation`, the requests over the capacity; `unready`, the
+    measures: Annotated[str, one_of("errors", "saturation", "unready")]
+    """`errors`, the share of requests that fail; `saturation`, the requests over the capacity; `unready`, the
     share of the desired pods that are not ready."""
     above: Percent
     held: Annotated[Duration, Field(alias="for")] = 0.0
     """As `for` of an alerting rule."""
     of: Annotated[str, one_of("pod", "workload")] = "workload"
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, written: Any) -> Any:
+        """`on` was its key: many readers of YAML take that for true."""
+        if isinstance(written, dict) and "on" in written:
+            raise fault("the key `on` is now `measures`", f"write measures: {written['on']}", ("on",))
+        return written
 
 
 class AutoscaleSpec(Model):

@@ -201,15 +201,17 @@ class ModelledPrometheus:
                 "errors": service.failing_now() / service.rate if service.rate else 0.0,
                 "saturation": service.load() if service.rate else 0.0,
                 "unready": 1 - self._cluster.ready(workload.name) / desired if desired else 0.0,
-            }[spec.on]
+            }[spec.measures]
             if value > spec.above:
                 labels = {**_workload_labels(workload), **spec.labels}
-                yield _asked(spec.name, labels, spec.held, f"{spec.on} of {workload.name} above {spec.above:.0%}", workload.name)
+                yield _asked(
+                    spec.name, labels, spec.held, f"{spec.measures} of {workload.name} above {spec.above:.0%}", workload.name
+                )
             return
         for pod in self._cluster.pods(workload.name):
-            if service.measured(pod["metadata"]["uid"], spec.on, ready=is_ready(pod)) > spec.above:
+            if service.measured(pod["metadata"]["uid"], spec.measures, ready=is_ready(pod)) > spec.above:
                 labels = {**_pod_labels(pod), **spec.labels}
-                yield _asked(spec.name, labels, spec.held, f"{spec.on} above {spec.above:.0%}", workload.name)
+                yield _asked(spec.name, labels, spec.held, f"{spec.measures} above {spec.above:.0%}", workload.name)
 
     def _of_every_cluster(self) -> Iterator[_TrueAlert]:
         for pod in self._cluster.troubled():

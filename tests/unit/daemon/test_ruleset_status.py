@@ -186,3 +186,15 @@ async def test_a_namespace_with_many_new_ones_delays_no_other(cluster: Cluster, 
     cluster.now += 10.0
     await healer.look()
     assert sum(name[:3] == "pay" for name in cluster.writes) == 110
+
+
+async def test_the_first_line_of_a_refusal_is_an_error_with_its_path(cluster: Cluster, healer: Healer) -> None:
+    """The column WHY of `kubectl get rulesets -o wide` ends at the end of the line."""
+    await cluster.lab.apply(mine(iff="true", mode="observe", onn=1))
+    await healer.look()
+    (found,) = cluster.lab.objects("rulesets.healer.dev")
+    first, second, last = found["status"]["conditions"][0]["message"].split("\n")
+    assert first.startswith("spec.rules[0].iff: unknown key 'iff'")
+    assert first.endswith(", and 1 more")
+    assert second.startswith("spec.rules[0].onn: unknown key 'onn'")
+    assert last == "not accepted: none of its rules is in force"

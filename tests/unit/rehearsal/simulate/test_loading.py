@@ -152,6 +152,18 @@ def test_a_step_of_a_rollout_has_whole_percents() -> None:
     assert (problem.path, problem.message) == ("spec.operations[0].split.weight", "a route has whole percents")
 
 
+def test_the_old_key_of_an_alert_says_its_new_name() -> None:
+    alert = {"name": "Busy", "on": "saturation", "above": "95%"}
+    with pytest.raises(ScenarioError) as caught:
+        parse(written(faults=[], workload={"alerts": [alert]}), "test.yaml")
+    (problem,) = caught.value.problems
+    assert problem.path == "spec.cluster.workloads[0].alerts[0].on"
+    assert (problem.message, problem.hint) == ("the key `on` is now `measures`", "write measures: saturation")
+    measuring = {"name": "Busy", "measures": "saturation", "above": "95%"}
+    read = parse(written(faults=[], workload={"alerts": [measuring]}), "test.yaml")
+    assert [each.measures for each in read.spec.cluster.workloads[0].alerts] == ["saturation"]
+
+
 def test_two_canaries_of_one_workload_and_one_with_traffic_are_errors() -> None:
     split = {"of": "llm", "weight": "5%"}
     two = {"workloads": [{"name": "llm"}, {"name": "a", "canary": split}, {"name": "b", "canary": split}]}
