@@ -1,17 +1,16 @@
 """A cluster to practise on: the lab with two workloads for people, until they end it, and its pods made sick."""
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import msgspec
-import yaml
 
 from healer.cluster.api import Api
-from healer.cluster.errors import ApiError, ClusterError
+from healer.cluster.errors import ApiError
 from healer.cluster.resources import RESOURCES
+from healer.demo.kubeconfig import on_loopback, refuse_others, written
 from healer.lab import Lab, serving
 from healer.lab.apiserver.discovery import NAME
 from healer.lab.kubelet.behaviour import ANNOTATION
@@ -45,8 +44,6 @@ SHOWN = {
     "ok": "is well",
 }
 """What a pod can be made to do by people, in words. Further behaviours are for tests."""
-_ANSWERS = 3.0
-"""Seconds in which a lab that runs answers."""
 _MERGE = "application/merge-patch+json"
 
 
@@ -54,52 +51,18 @@ def practise(
     kubeconfig: Path, definitions: Collection[str], say: Callable[[str], None], *, port: int = 0, speed: float = 1.0
 ) -> None:
     """Serve the cluster until SIGINT or SIGTERM, with its kubeconfig in that file; the file goes with the cluster, unless
-    another lab has it by then.
+    it is another one by then.
 
     `definitions` are manifests of custom resources. `speed`: Kubernetes' own times are so many times shorter. Raises OperateError
     for a file that belongs to another cluster, or to a lab that runs; OSError when it cannot be written or the port is taken.
     """
-    _refuse_others(kubeconfig)
     asyncio.run(_serve(Lab(port=port, time_scale=1 / speed), kubeconfig.absolute(), definitions, say))
 
 
-def _refuse_others(kubeconfig: Path) -> None:
-    """Raises OperateError where the file is there, and is not one of a lab."""
-    if not kubeconfig.exists():
-        return
-    try:
-        found = yaml.safe_load(kubeconfig.read_text("utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError):
-        found = None
-    if not isinstance(found, dict) or found.get("current-context") != NAME:
-        raise OperateError(f"{kubeconfig} is there, and is no kubeconfig of a lab: name another file by --kubeconfig")
-
-
-async def refuse_running(kubeconfig: Path) -> None:
-    """Raises OperateError where the file is that of a lab which answers."""
-    try:
-        async with contextlib.aclosing(await Api.connect(kubeconfig=str(kubeconfig), request_timeout=_ANSWERS)) as api:
-            await api.get("/version", dict[str, str])
-            url = api.url
-    except ClusterError:
-        return  # there is no file, or its lab was killed
-    raise OperateError(
-        f"{kubeconfig} is that of a lab which runs already, at {url}: use that one, end it by Ctrl-C in its terminal, or name "
-        "another file by --kubeconfig"
-    )
-
-
-def remove_own(kubeconfig: Path, url: str) -> None:
-    """Delete the file if it is still that of the lab at this URL."""
-    with contextlib.suppress(FileNotFoundError):
-        if f"server: {url}\n".encode() in kubeconfig.read_bytes():
-            kubeconfig.unlink()
-
-
 async def _serve(lab: Lab, kubeconfig: Path, definitions: Collection[str], say: Callable[[str], None]) -> None:
-    await refuse_running(kubeconfig)
+    await refuse_others(kubeconfig)
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
-    async with lab, contextlib.AsyncExitStack() as at_end:
+    async with lab:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
         for text in definitions:
@@ -108,11 +71,11 @@ async def _serve(lab: Lab, kubeconfig: Path, definitions: Collection[str], say: 
         for workload in WORKLOADS:
             await lab.apply(_manifests(*workload))
         await lab.wait_for(_all_ready)
-        lab.write_kubeconfig(kubeconfig)
-        at_end.callback(remove_own, kubeconfig, lab.url)
-        for line in _preface(lab.url, kubeconfig):
-            say(line)
-        await ended.wait()
+        await refuse_others(kubeconfig, own=lab.url)  # one that was written meanwhile
+        with written(kubeconfig, lab.kubeconfig):
+            for line in _preface(lab.url, kubeconfig):
+                say(line)
+            await ended.wait()
 
 
 def _manifests(name: str, namespace: str, replicas: int) -> list[Object]:
@@ -142,7 +105,7 @@ async def sicken(api: Api, pod: str, namespace: str, how: str) -> str:
     """
     if how not in SHOWN:
         raise OperateError(f"a pod of the lab cannot be {how!r}; it can be {', '.join(SHOWN)}")
-    version = await api.get("/version", dict[str, str])
+    version = await api.get("/version", dict[str, str]) if on_loopback(api.url) else {}
     if not version.get("gitVersion", "").endswith(f"+{NAME}"):
         raise OperateError(f"{api.url} is no lab, and nothing is done there: `healer lab run` starts one and says its kubeconfig")
     path = RESOURCES[Pod].path(namespace)

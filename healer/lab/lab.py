@@ -133,8 +133,9 @@ class Lab:
             raise RuntimeError("the lab does not run")
         return self._runner.server()
 
-    def write_kubeconfig(self, path: Path) -> None:
-        """Write a kubeconfig file whose current context is this lab."""
+    @property
+    def kubeconfig(self) -> str:
+        """A kubeconfig file whose current context is this lab."""
         cluster: Object = {"server": self.url}
         if self._tls is not None:
             cluster["insecure-skip-tls-verify"] = True
@@ -146,7 +147,11 @@ class Lab:
             "users": [{"name": "lab", "user": {"token": self._token} if self._token else {}}],
             "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "lab", "namespace": "default"}}],
         }
-        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        return yaml.safe_dump(config)
+
+    def write_kubeconfig(self, path: Path) -> None:
+        """Write the file."""
+        path.write_text(self.kubeconfig, encoding="utf-8")
 
     async def apply(self, manifest: Object | Sequence[Object]) -> None:
         """Create the objects, and their namespaces if missing.

@@ -1,5 +1,6 @@
-"""The lab for people: what it refuses to overwrite, and whose pods it makes sick."""
+"""The lab for people: whose pods it makes sick."""
 
+import contextlib
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from healer.cli import app
 from healer.cluster.api import Api
-from healer.demo.practice import SHOWN, practise, refuse_running, remove_own, sicken
+from healer.demo.practice import SHOWN, sicken
 from healer.lab import Lab, serving
 from healer.lab.kubelet.behaviour import BEHAVIOURS
 from healer.lab.objects import is_ready
@@ -67,33 +68,16 @@ async def test_a_cluster_that_is_no_lab_is_left_alone(lab: Lab, api: Api) -> Non
     assert lab.objects("pods", SPACE) == before
 
 
-@pytest.mark.parametrize("text", ["current-context: production\n", "- a list\n", "{", "\xff"])
-def test_the_kubeconfig_of_another_cluster_is_kept(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "config"
-    path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(OperateError, match="is no kubeconfig of a lab: name another file by --kubeconfig"):
-        practise(path, [], print)
-    assert path.read_bytes() == text.encode("latin-1")
-
-
-async def test_the_kubeconfig_of_a_lab_that_answers_is_kept_and_one_that_is_left_over_is_not(tmp_path: Path) -> None:
-    path = tmp_path / "lab.kubeconfig"
-    await refuse_running(path)
-    async with Lab() as running:
-        running.write_kubeconfig(path)
-        with pytest.raises(OperateError, match=f"which runs already, at {running.url}: "):
-            await refuse_running(path)
-    await refuse_running(path)
-
-
-def test_a_lab_deletes_no_file_of_another(tmp_path: Path) -> None:
-    path = tmp_path / "lab.kubeconfig"
-    path.write_text("server: http://127.0.0.1:10\n", "utf-8")
-    remove_own(path, "http://127.0.0.1:1")
-    assert path.exists()
-    remove_own(path, "http://127.0.0.1:10")
-    assert not path.exists()
-    remove_own(path, "http://127.0.0.1:10")
+async def test_a_cluster_that_is_not_on_this_machine_is_not_asked(lab: Lab, tmp_path: Path) -> None:
+    """Whatever version it says that it has."""
+    path = tmp_path / "remote"
+    path.write_text(lab.kubeconfig.replace("127.0.0.1", "0.0.0.0"), "utf-8")  # here it is the same server
+    async with contextlib.aclosing(await Api.connect(kubeconfig=str(path))) as api:
+        assert "gitVersion" in await api.get("/version", dict[str, str])
+        asked = len(lab.requests)
+        with pytest.raises(OperateError, match=r"http://0\.0\.0\.0:\d+ is no lab, and nothing is done there"):
+            await sicken(api, "", SPACE, "crash")
+    assert len(lab.requests) == asked
 
 
 def test_the_help_names_all_that_a_pod_can_be_made_to_do() -> None:
