@@ -14,7 +14,7 @@ from healer.actions.base import Temporary
 from healer.actions.registry import ACTIONS
 from healer.cluster.contact import Contact
 from healer.daemon.rules_in_force import RulesInForce
-from healer.engine.safety.wide import BREAKER, NODE_STORM, SET_ASIDE
+from healer.engine.safety.wide import BREAKERS, NODE_STORM, SET_ASIDE
 from healer.journal.base import JournalCounts
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Decision
@@ -28,7 +28,7 @@ from healer.rules.triggers import QUERY, TRIGGERS
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _HEALING = (5, 10, 30, 60, 120, 300, 600, 1200, 3600)
-_WIDE = (NODE_STORM, BREAKER, SET_ASIDE)
+_WIDE = (NODE_STORM, *BREAKERS, SET_ASIDE)
 _MOST_RULES = 20_000
 """Names of rules that metrics tell apart, over the life of the process."""
 _DRY_RUN = "dry-run"

@@ -49,7 +49,7 @@ class Engine:
         """The incidents that are not closed."""
         state = self._parts.guard_state
         wide = [each for each in (state.cluster_breaker.incident, self._set_aside.incident) if each is not None]
-        return [case.incident for case in self._cases.all()] + state.node_storms.all() + wide
+        return [case.incident for case in self._cases.all()] + state.node_storms.all() + state.tenant_breakers.incidents() + wide
 
     def incident(self, incident_id: str) -> Incident | None:
         """An incident that is not closed, by id."""
@@ -88,8 +88,8 @@ class Engine:
         veto = pause(view, incident.workload.namespace, [] if workload is None else [workload], now)
         if veto is None and (opened := self._parts.guard_state.cluster_breaker.incident) is not None:
             return Reason("ClusterBreaker", f"healer acts nowhere for now: see {opened.id}")
-        if veto is None and (objection := self._parts.guard_state.tenant_breakers.objection(incident, now)) is not None:
-            return objection[0]
+        if veto is None and (objection := self._parts.guard_state.tenant_breakers.objection(incident)) is not None:
+            return objection
         return None if veto is None else veto.reason
 
     def beside(self, incident: Incident) -> list[Incident]:

@@ -63,7 +63,7 @@ class Parts:
 
     def _count_for_breakers(self, incident: Incident, turn: Turn) -> None:
         state = self.guard_state
-        if not incident.tenant or state.tenant_breakers.count_opening(incident.tenant, turn.now):
+        if not incident.tenant or state.tenant_breakers.count_opening(incident, turn):
             state.cluster_breaker.count_opening(turn, incident.tenant)
 
 
@@ -71,7 +71,7 @@ def assemble(rulebook: Rulebook, actions: Mapping[str, ActionSpec], tuning: Tuni
     """New ones, that know of nothing yet."""
     number = itertools.count(1).__next__
     ledger = Ledger()
-    tenants = TenantBreakers(tuning.limits)
+    tenants = TenantBreakers(tuning, number)
     state = GuardState(tuning, ledger, NodeStorms(), RuleBreakers(), ClusterBreaker(tuning, number), tenants)
     matcher = Matcher(rulebook, ledger.took_down, lambda rule: ever_changes(rule, actions), tuning.alert_freshness)
     cases = Cases()

@@ -48,8 +48,10 @@ class Pipeline:
 
     def next_wake(self) -> float | None:
         """When the next Tick is due, if time alone can change something."""
-        resumes_at = self._parts.guard_state.cluster_breaker.resumes_at
+        state = self._parts.guard_state
+        resumes_at, tenant = state.cluster_breaker.resumes_at, state.tenant_breakers.next_end()
         due = [self.resumption.due, self._cases.next_wake(), self._waiting.due, self._matcher.next_fade(), resumes_at]
+        due.append(None if tenant is None else tenant[0])
         return min((at for at in due if at is not None), default=None)
 
     def handle(self, event: Input, turn: Turn) -> None:
@@ -275,6 +277,11 @@ class Pipeline:
         if (resumes := self._parts.guard_state.cluster_breaker.resumes_at) is not None and turn.now >= resumes:
             text = f"no further incident has opened for {about(self._tuning.limits.breaker_quiet)}: healer goes on"
             self._people.resume(Reason("Quiet", text), turn)
+        while (tenant := self._parts.guard_state.tenant_breakers.next_end()) is not None and turn.now >= tenant[0]:
+            text = (
+                f"no incident of a further workload has opened for {about(self._tuning.limits.breaker_quiet)}: its RuleSets go on"
+            )
+            self._people.resume_tenant(tenant[1], Reason("Quiet", text), turn)
         self._wake(turn)
         if self._waiting.take_all(turn.now):
             expired = self._matcher.expired(turn.now, self._tuning)

@@ -8,7 +8,7 @@ from collections.abc import Set
 from datetime import UTC, datetime
 
 from healer.engine.incidents.needed import STORM, needs_human, says_held
-from healer.engine.safety.wide import BREAKER
+from healer.engine.safety.wide import BREAKERS
 from healer.model.incident import Incident, State
 
 _ALL = frozenset(State)
@@ -40,7 +40,7 @@ def _asked(incident: Incident) -> float:
     for entry in incident.history:
         before = needed
         if entry.state is not State.WAITING:
-            needed = entry.state is State.ESCALATED or (incident.rule == BREAKER and entry.state is not State.CLOSED)
+            needed = entry.state is State.ESCALATED or (incident.rule in BREAKERS and entry.state is not State.CLOSED)
         elif entry.reason.code == "NeedsApproval" or entry.reason.code in _ENDS_ASKING:
             needed = entry.reason.code == "NeedsApproval" or says_held(entry.reason)
         if needed != before:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from healer.engine.incidents.approval import waits
 from healer.engine.incidents.needed import STORM, needs_human
 from healer.engine.incidents.observing import HUMAN, uncalled
-from healer.engine.safety.wide import stops_all
+from healer.engine.safety.wide import is_breaker
 from healer.model.duration import about
 from healer.model.incident import Incident, SickTarget, State
 from healer.sinks.site import Site, site_links
@@ -56,7 +56,7 @@ def milestone(incident: Incident) -> Milestone:
             return Milestone.HEALED
         case State.CLOSED:
             return Milestone.CLOSED
-    if waits(incident) or stops_all(incident):
+    if waits(incident) or is_breaker(incident):
         return Milestone.ASKS
     return Milestone.ESCALATED if needs_human(incident) else Milestone.OPENED
 

@@ -2,7 +2,7 @@
 
 from healer.engine.incidents.approval import waits
 from healer.engine.incidents.observing import HUMAN
-from healer.engine.safety.wide import stops_all
+from healer.engine.safety.wide import is_breaker
 from healer.model.incident import Incident, Reason, State
 
 STORM = "Storm"
@@ -10,8 +10,8 @@ STORM = "Storm"
 
 
 def needs_human(incident: Incident) -> bool:
-    """It is escalated, waits for an approval, stops all actions, or is held by a storm in which no step acts."""
-    return incident.state is State.ESCALATED or waits(incident) or stops_all(incident) or is_held(incident)
+    """It is escalated, waits for an approval, is an open breaker, or is held by a storm in which no step acts."""
+    return incident.state is State.ESCALATED or waits(incident) or is_breaker(incident) or is_held(incident)
 
 
 def is_held(incident: Incident) -> bool:

@@ -17,16 +17,21 @@ class People:
         self._cases = parts.cases
         self._progress = parts.progress
         self._breaker = parts.guard_state.cluster_breaker
+        self._tenants = parts.guard_state.tenant_breakers
         self._find = find
         self._advance = advance
 
     def approved(self, said: Approval, turn: Turn) -> None:
-        """Take the step, or close the breaker of the cluster, where that waits for an approval; else say what it is."""
+        """Take the step, or close the breaker, where that waits for an approval; else say what it is."""
         incident, case, breaker = self._find(said.incident), self._cases.get(said.incident), self._breaker.incident
         if breaker is not None and breaker.id == said.incident:
             reason = Reason("Approved", f"{said.by} lets healer continue")
             turn.answer(Verb.APPROVE, reason, said.incident, incident)
             self.resume(reason, turn)
+        elif (namespace := self._tenants.of_incident(said.incident)) is not None:
+            reason = Reason("Approved", f"{said.by} lets the RuleSets in {namespace} continue")
+            turn.answer(Verb.APPROVE, reason, said.incident, incident)
+            self.resume_tenant(namespace, reason, turn)
         elif case is not None and waits(case.incident):
             turn.answer(Verb.APPROVE, Reason("Approved", f"approved by {said.by}"), said.incident, incident)
             self._progress.record(case, granted(case.incident, said.by, turn.now), turn)
@@ -40,6 +45,13 @@ class People:
         """Close the breaker of the cluster: all that waited for it goes on."""
         if self._breaker.close(reason, turn):
             for case in self._cases.all():
+                self._advance(case.incident.id, turn)
+
+    def resume_tenant(self, namespace: str, reason: Reason, turn: Turn) -> None:
+        """Close the open breaker of a namespace: what waited for it goes on."""
+        self._tenants.close(namespace, reason, turn)
+        for case in self._cases.all():
+            if case.incident.tenant == namespace:
                 self._advance(case.incident.id, turn)
 
     def undone(self, said: Undone, turn: Turn) -> None:

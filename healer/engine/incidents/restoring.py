@@ -14,7 +14,7 @@ from healer.engine.incidents.trust import counts_for, openings
 from healer.engine.matching.firing import UNNAMED
 from healer.engine.parts import Parts
 from healer.engine.safety.set_aside import SetAsideIncident
-from healer.engine.safety.wide import BREAKER, ENDED_ALERTS, NODE_STORM, SET_ASIDE
+from healer.engine.safety.wide import BREAKER, BREAKERS, ENDED_ALERTS, NAMESPACE_BREAKER, NODE_STORM, SET_ASIDE
 from healer.engine.turn import Turn
 from healer.model.action import Outcome, OutcomeKind
 from healer.model.effects import Effect
@@ -45,9 +45,7 @@ class Restoring:
         counted = {i.id: i for i in known if counts_for(i, self._matcher.rulebook.by_name, turn.view)}
         yield []
         self._state.rule_breakers.learn(counted.values())
-        resumed_at = max((i.ended_at for i in known if i.rule == BREAKER and i.ended_at is not None), default=0.0)
-        opened_at = openings(i for i in known if self._parts.counts(i, turn.view) and (i.rule == NODE_STORM or i.id in counted))
-        self._state.cluster_breaker.learn(self._state.tenant_breakers.learn(opened_at), resumed_at)
+        self._learn_breakers(known, counted, turn)
         yield []
         for incident in known:
             if incident.id in counted:
@@ -58,6 +56,19 @@ class Restoring:
                 self._ended_alerts.restore(incident)
             yield []
 
+    def _learn_breakers(self, known: Sequence[Incident], counted: Container[str], turn: Turn) -> None:
+        """Take in which breakers are open, before any incident goes on."""
+        cluster, tenants = self._state.cluster_breaker, self._state.tenant_breakers
+        for incident in known:
+            if incident.rule == BREAKER and incident.state is not State.CLOSED:
+                cluster.restore(incident)
+            elif incident.rule == NAMESPACE_BREAKER and incident.state is not State.CLOSED:
+                tenants.restore(incident, turn.now)
+        resumed_at = max((i.ended_at for i in known if i.rule == BREAKER and i.ended_at is not None), default=0.0)
+        opened_at = openings(i for i in known if self._parts.counts(i, turn.view) and (i.rule == NODE_STORM or i.id in counted))
+        was_open = [i for i in known if i.rule == NAMESPACE_BREAKER and i.state is State.CLOSED]
+        cluster.learn(tenants.learn(opened_at, was_open, turn), resumed_at)
+
     def go_on(self, known: Sequence[Incident], sick_now: Container[str], turn: Turn) -> Iterator[list[Effect]]:
         """Admit those that are open; a claimed action is resolved by looking at the cluster."""
         for incident in known:
@@ -65,9 +76,9 @@ class Restoring:
                 yield from self._go_on(as_it_was(incident, sick_now, turn.now), Turn(turn.view, turn.now))
 
     def _go_on(self, incident: Incident, turn: Turn) -> Iterator[list[Effect]]:
-        if incident.rule == BREAKER:
-            self._state.cluster_breaker.restore(incident)
-        elif incident.rule == SET_ASIDE:
+        if incident.rule in BREAKERS:
+            return  # `learn` has taken it in
+        if incident.rule == SET_ASIDE:
             self._set_aside.restore(incident)
         elif incident.rule == NODE_STORM:
             self._state.node_storms.put(incident)

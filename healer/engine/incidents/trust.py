@@ -8,7 +8,7 @@ object. Whether their signals still hold is asked again elsewhere (`fit`, `Firin
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from healer.engine.safety.wide import BREAKER, ENDED_ALERTS, NODE_STORM, SET_ASIDE
+from healer.engine.safety.wide import BREAKER, ENDED_ALERTS, NAMESPACE_BREAKER, NODE_STORM, SET_ASIDE
 from healer.model.duration import LONGEST, about
 from healer.model.incident import Incident, Reason, State
 from healer.model.target import Target
@@ -18,7 +18,13 @@ from healer.rules.schema import Mode, Severity
 
 SKEW = 300.0
 """Seconds by which the clock of a healer that led before may have been ahead of ours."""
-_WIDE = {NODE_STORM: "Node", BREAKER: "Cluster", SET_ASIDE: "Journal", ENDED_ALERTS: "Journal"}
+_WIDE = {
+    NODE_STORM: "Node",
+    BREAKER: "Cluster",
+    NAMESPACE_BREAKER: "Namespace",
+    SET_ASIDE: "Journal",
+    ENDED_ALERTS: "Journal",
+}
 """The rules of healer's own, and what their incidents are about."""
 
 
@@ -53,18 +59,18 @@ def counts_for(incident: Incident, rules: Mapping[str, BoundRule], view: View) -
     return rule is not None and rule.scope.covers(workload.namespace) and view.workload(workload.uid) is not None
 
 
-def openings(incidents: Iterable[Incident]) -> Iterator[tuple[float, str]]:
+def openings(incidents: Iterable[Incident]) -> Iterator[tuple[float, str, str]]:
     """When incidents opened, for the breakers: one a rule and workload, the latest, of which something was decided.
 
     That many objects say the same is no sign of an outage. All rules of a namespace's own RuleSets count as one rule, and come
-    with that namespace; others with "".
+    with that namespace; others with "". The last is the workload's uid.
     """
     latest: dict[tuple[str, str, str], float] = {}
     for incident in incidents:
         if incident.history:
             key = "" if incident.tenant else incident.rule, incident.workload.uid, incident.tenant
             latest[key] = max(incident.opened_at, latest.get(key, 0.0))
-    yield from ((at, tenant) for (_, _, tenant), at in latest.items())
+    yield from ((at, tenant, uid) for (_, uid, tenant), at in latest.items())
 
 
 # odd in itself

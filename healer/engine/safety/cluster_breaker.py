@@ -71,9 +71,17 @@ class ClusterBreaker:
         close_wide(incident, reason, turn)
         return True
 
-    def learn(self, at: Iterable[float], resumed_at: float) -> None:
-        """Take in when incidents opened, as a journal has it, after the breaker closed for the last time."""
-        self._openings.extend(sorted(each for each in at if each > resumed_at))
+    def learn(self, openings: Iterable[tuple[float, str]], resumed_at: float) -> None:
+        """Take in when incidents opened, and by which namespace's own rules, as a journal has it, after `restore` and after the
+        breaker closed for the last time."""
+        for at, namespace in sorted(openings):
+            if at <= resumed_at:
+                continue
+            if namespace and self._incident is not None and at > self._incident.opened_at:
+                if namespace in self._prolonged:
+                    continue
+                self._prolonged.add(namespace)
+            self._openings.append(at)
 
     def restore(self, incident: Incident) -> None:
         """A journal says that it is open."""

@@ -14,9 +14,11 @@ from healer.rules.schema import Mode, Severity
 
 NODE_STORM = "healer/node-storm"
 BREAKER = "healer/breaker"
+NAMESPACE_BREAKER = "healer/namespace-breaker"
 SET_ASIDE = "healer/set-aside"
 ENDED_ALERTS = "healer/ended-alerts"
 """The names that stand for a rule in these incidents."""
+BREAKERS = (BREAKER, NAMESPACE_BREAKER)
 NAMED = 10
 """Workloads, or incidents, that a text names."""
 
@@ -49,9 +51,10 @@ def closed(incident: Incident, reason: Reason, now: float) -> Incident:
     return noted(replace(incident, state=State.CLOSED, reason=reason, ended_at=now), reason, now)
 
 
-def stops_all(incident: Incident) -> bool:
-    """Whether the incident is the open circuit breaker, which stops all actions until somebody approves or it is quiet."""
-    return incident.rule == BREAKER and incident.state is not State.CLOSED
+def is_breaker(incident: Incident) -> bool:
+    """Whether the incident is an open breaker, of the cluster or a namespace: it stops actions until somebody approves or it is
+    quiet."""
+    return incident.rule in BREAKERS and incident.state is not State.CLOSED
 
 
 def open_wide(incident: Incident, turn: Turn) -> None:

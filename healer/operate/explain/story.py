@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from healer.engine.incidents.needed import is_held
 from healer.engine.incidents.observing import uncalled
-from healer.engine.safety.wide import stops_all
+from healer.engine.safety.wide import is_breaker
 from healer.model.duration import about
 from healer.model.effects import Decision, Verb
 from healer.model.incident import Incident, State
@@ -143,7 +143,7 @@ def next_of(incident: Incident, now: float) -> str:
     would = "would" if incident.mode == Mode.OBSERVE else "will"
     ask = f"healer approve incident/{incident.id} -n {incident.workload.namespace}"
     match incident.state:
-        case State.ESCALATED if stops_all(incident):
+        case State.ESCALATED if is_breaker(incident):
             return f"{incident.id}: healer acts again after a quiet time, or when somebody says so: {ask}"
         case State.WAITING if takes_approval(incident):
             expiry = f", before it expires {_when_next(incident.wake_at, now)}" if waits_for_approval(incident) else ""

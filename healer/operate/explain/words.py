@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from healer.engine.incidents.approval import waits
-from healer.engine.safety.wide import stops_all
+from healer.engine.safety.wide import NAMESPACE_BREAKER, is_breaker
 from healer.model.duration import about
 from healer.model.incident import Incident, State
 from healer.model.target import Target
@@ -17,8 +17,8 @@ def waits_for_approval(incident: Incident) -> bool:
 
 
 def takes_approval(incident: Incident) -> bool:
-    """Whether an approval has an effect: the step waits for approval, or the incident stops all actions."""
-    return waits(incident) or stops_all(incident)
+    """Whether an approval has an effect: the step waits for approval, or the incident is an open breaker."""
+    return waits(incident) or is_breaker(incident)
 
 
 def current_target(incident: Incident) -> Target:
@@ -36,7 +36,9 @@ def step(incident: Incident) -> str:
 
 def step_done(incident: Incident) -> str:
     """Return what the present step does: "evict pod/x"."""
-    if stops_all(incident):
+    if is_breaker(incident):
+        if incident.rule == NAMESPACE_BREAKER:
+            return f"let the RuleSets in {incident.workload.name} act again"
         return "let healer act again, everywhere"
     if incident.storming or not incident.steps:
         return f"what onStorm says, on {incident.workload}"

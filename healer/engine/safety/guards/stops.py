@@ -94,8 +94,8 @@ def cluster_breaker(q: Question) -> Veto | None:
 
 def tenant_breaker(q: Question) -> Veto | None:
     """Nothing by the RuleSets of a namespace after too many of their incidents opened at once."""
-    objection = q.state.tenant_breakers.objection(q.incident, q.now)
-    return None if objection is None else Veto(objection[0], until=objection[1], unlimited=True)
+    objection = q.state.tenant_breakers.objection(q.incident)
+    return None if objection is None else Veto(objection, unlimited=True)
 
 
 def rule_breaker(q: Question) -> Veto | None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from healer.engine.incidents.approval import waits
-from healer.engine.safety.wide import stops_all
+from healer.engine.safety.wide import is_breaker
 from healer.model.duration import Duration
 from healer.model.kube import KubeObject
 from healer.rehearsal.statuses import moment
@@ -26,7 +26,7 @@ class ApproveEvent(Played):
         """Approve. Raises CaseError where nothing waits."""
         rule = None if self.rule is None else stage.rule(self.rule).name
         waiting = [
-            each for each in stage.driver.engine.incidents() if (waits(each) or stops_all(each)) and rule in (None, each.rule)
+            each for each in stage.driver.engine.incidents() if (waits(each) or is_breaker(each)) and rule in (None, each.rule)
         ]
         if not waiting:
             raise CaseError("nothing waits for an approval at that time", "look at the timeline: does the rule ask?")
