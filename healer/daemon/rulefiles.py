@@ -120,10 +120,10 @@ def _rulebook(texts: Mapping[str, str], known: Vocabulary, tenant_of: TenantOf =
 
 def _is_yaml(path: Path) -> bool:
     """Whether a file of a folder is read as rules, by its name."""
-    return path.suffix in (".yaml", ".yml") and not path.name.startswith(".") and not _lies_beside(path)
+    return path.suffix in (".yaml", ".yml") and not path.name.startswith(".") and not lies_beside(path)
 
 
-def _lies_beside(path: Path) -> bool:
+def lies_beside(path: Path) -> bool:
     """Whether a file lies beside rules and has none, by its name: tests, scenarios, and what kustomize reads."""
     return is_test(path) or path.name.endswith((".scenario.yaml", ".scenario.yml")) or path.name in _OF_KUSTOMIZE
 

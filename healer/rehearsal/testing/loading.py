@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from healer.daemon.rulefiles import RulesError, is_test, load_rules
+from healer.daemon.rulefiles import RulesError, is_test, lies_beside, load_rules
 from healer.rehearsal.testing.checking import faults
 from healer.rehearsal.testing.recognizing import BEGINNING, not_tests, tests_of
 from healer.rehearsal.testing.schema import CaseCluster, RuleCase, RuleTest
@@ -161,7 +161,7 @@ def _named(name: str, number: int, document: Document, path: Path) -> list[Path]
     """The rule files that an entry of `rules` names, which may be a pattern. Raises RulesError."""
     if any(sign in name for sign in "*?["):
         whole = path.parent / name
-        found = sorted(each for each in map(Path, glob(str(whole), recursive=True)) if each.is_file() and not is_test(each))
+        found = sorted(each for each in map(Path, glob(str(whole), recursive=True)) if each.is_file() and not lies_beside(each))
         message = f"no rule file is named like {whole}"
     else:
         found = [each for each in [path.parent / name] if each.exists()]

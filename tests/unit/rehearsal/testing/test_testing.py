@@ -475,6 +475,10 @@ def test_what_lies_beside_the_rules_is_no_rule_for_the_daemon(tmp_path: Path) ->
     for name in ("a.scenario.yaml", "b.scenario.yml", "kustomization.yaml"):
         (tmp_path / name).write_text(other)
     assert CliRunner().invoke(app, ["check", str(tmp_path)]).exit_code == 0
+    (tests,) = tmp_path.glob("*.test.yaml")
+    every = tmp_path / "every.test.yaml"
+    every.write_text(tests.read_text().replace("kind: RuleTest", 'kind: RuleTest\nrules: ["*.yaml"]'))
+    assert CliRunner().invoke(app, ["test", str(every)]).exit_code == 0
     (tmp_path / "named.yaml").write_text(other)
     done = CliRunner().invoke(app, ["check", str(tmp_path)])
     assert done.exit_code == 1
