@@ -23,6 +23,7 @@ from healer.cli.common import (
 from healer.clock import SYSTEM
 from healer.cluster.api import Api
 from healer.daemon.rulefiles import RulesError, passed_over, read, vocabulary
+from healer.daemon.rulesets import NAME_TAKEN
 from healer.daemon.unusable import doubtful, unusable
 from healer.engine.matching.coverage import counted
 from healer.operate.cluster_check.cluster_check import Against, ClusterChecked, check_cluster
@@ -126,10 +127,24 @@ def _read_rules(texts: dict[str, str], config: Path | None, as_tenant: str) -> t
     """The rules, their problems, and those of templates. Wrong settings are printed and end the program with exit code 2."""
     try:
         rules, problems = load_all(texts, vocabulary(), tenants(config, as_tenant and valid(as_tenant, "a namespace")))
-        return rules, [*problems, *_template_faults(config), *_unknown_grants(config)]
+        return rules, [*problems, *_taken(rules), *_template_faults(config), *_unknown_grants(config)]
     except (SettingsError, OperateError) as error:
         typer.echo(clean(f"healer: {error}"), err=True)
         raise typer.Exit(EXIT_SETUP) from error
+
+
+def _taken(rules: list[BoundRule]) -> list[Problem]:
+    """The RuleSets of namespaces whose name is that of a rule set in the files beside them: the daemon says NameTaken."""
+    of_files = {name for each in rules for home, _, name in [each.name.rpartition("/")[0].rpartition("/")] if not home}
+    found = {}
+    for each in rules:
+        full = each.name.rpartition("/")[0]
+        home, _, name = full.rpartition("/")
+        if home and name in of_files and full not in found:
+            file, _, line = each.where.rpartition(":")
+            message = f"{NAME_TAKEN}: the rule set {name!r} is in healer's rule files too"
+            found[full] = Problem(file, int(line), 1, "metadata.name", message, "give the RuleSet another name")
+    return [*found.values()]
 
 
 def _by_settings(rules: list[BoundRule], config: Path) -> tuple[list[Problem], list[str]]:

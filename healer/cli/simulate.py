@@ -125,6 +125,10 @@ def _write(file: Path, text: str) -> None:
         raise typer.Exit(EXIT_SETUP) from error
 
 
+def _counted(times: dict[str, int]) -> str:
+    return ", ".join(f"{action} {count:,}" for action, count in times.items())
+
+
 def _show(found: "Simulation") -> None:
     from healer.rehearsal.simulate.result import actions, time_to_heal
 
@@ -142,10 +146,12 @@ def _show(found: "Simulation") -> None:
             f"{life.requests:,.0f}",
             "-" if median is None else about(median),
             str(sum(strike.healed is None for strike in life.strikes)),
-            ", ".join(f"{action} {count:,}" for action, count in actions(life).items()) or "none",
+            _counted(actions(life)) or "none",
         )
     screen.print(table)
     for name, life in found.lives.items():
+        if life.would:
+            screen.print(f"{name} would {_counted(dict(sorted(life.would.items())))} (rules observe)", style="yellow")
         if life.unready:
             screen.print(f"{name}: not whole when it began: {', '.join(life.unready)}", style="yellow")
         for failed, times in islice(life.not_done.items(), _SHOWN):

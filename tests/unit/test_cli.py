@@ -185,6 +185,20 @@ def test_check_reads_rule_files_as_those_of_a_namespace_where_it_is_told_to(tmp_
     assert "the RuleSet is of the namespace payments, not of orders" in done.stdout
 
 
+def test_check_says_that_a_rule_file_has_the_name_of_a_ruleset(tmp_path: Path) -> None:
+    (tmp_path / "tenant.yaml").write_text(_TENANTS.replace("enforce", "observe"))
+    own = _TENANTS.replace(", namespace: payments, labels: {team: payments}", "").replace("enforce", "observe")
+    own = own.replace("spec:", "spec:\n  scope: {namespaces: [production]}", 1)
+    (tmp_path / "own.yaml").write_text(own)
+    done = healer("check", str(tmp_path), "-o", "json")
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert (done.returncode, problem["path"], problem["hint"]) == (1, "metadata.name", "give the RuleSet another name")
+    assert problem["file"] == str(tmp_path / "tenant.yaml")
+    assert problem["message"] == "NameTaken: the rule set 'serving' is in healer's rule files too"
+    (tmp_path / "own.yaml").write_text(own.replace("name: serving", "name: own"))
+    assert healer("check", str(tmp_path)).returncode == 0
+
+
 def test_check_reads_a_pipe() -> None:
     """As a shell's <(command) names one."""
     done = healer("check", "/dev/stdin", stdin=(PACK).read_text())

@@ -90,6 +90,8 @@ class Healer:
         self._progress: dict[str, HistoryProgress] = {}
         self._said: dict[str, str] = {}
         self.not_done: Counter[NotDone] = Counter()
+        self.would: Counter[str] = Counter()
+        """The actions of rules that only observe, or of a dry run."""
         """The actions that were refused or failed, and how often."""
         engine = Engine(scene.rulebook, specs(ACTIONS), tuning(scene.settings))
         context = WatchContext(scene.settings, self._view, lambda: scene.rulebook)
@@ -250,7 +252,9 @@ class Healer:
     def _ended(self, act: Act, outcome: Outcome, before: Standing, after: Standing) -> None:
         if outcome.kind in (OutcomeKind.REFUSED, OutcomeKind.FAILED):
             self.not_done[NotDone(act.action, act.incident.workload.name, outcome.reason, outcome.text)] += 1
-        if not act.dry_run and outcome.kind is OutcomeKind.DONE:
+        if act.dry_run and outcome.kind not in (OutcomeKind.REFUSED, OutcomeKind.FAILED):
+            self.would[act.action] += 1
+        elif outcome.kind is OutcomeKind.DONE:
             workload = act.incident.workload.name
             self._scene.happenings.add(ACT, outcome.text, workload, code=act.action, rule=act.incident.rule)
 

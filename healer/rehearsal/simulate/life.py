@@ -59,6 +59,8 @@ class Life:
     timeline: list[TimelineLine]
     incidents: list[Incident] = field(default_factory=list)
     not_done: Mapping[NotDone, int] = field(default_factory=dict)
+    would: Mapping[str, int] = field(default_factory=dict)
+    """How often each action would have been done, by rules that only observe."""
     """The actions of healer that were refused or failed, and how often."""
     unready: list[str] = field(default_factory=list)
     """The workloads that were not whole when the scenario began."""
@@ -188,7 +190,7 @@ class _Play:
     def _lived(self, life: Life, policy: HealingPolicy) -> Life:
         """The life, with what only healer knows."""
         if isinstance(policy, Healer):
-            return replace(life, incidents=policy.incidents, not_done=policy.not_done)
+            return replace(life, incidents=policy.incidents, not_done=policy.not_done, would=policy.would)
         return life
 
     def _telemetry(self, cluster: PlayedCluster, serving: Serving, asking: PlayedRules) -> Telemetry:

@@ -97,6 +97,7 @@ def _life(life: Life) -> dict[str, Any]:
         "failed": _round(life.failed),
         "availability": _round(life.availability, 9),
         "actions": actions(life),
+        "actionsObserved": dict(sorted(life.would.items())),
         "actionsNotDone": [asdict(each) | {"times": times} for each, times in life.not_done.items()],
         "timeToHeal": _round(time_to_heal(life)),
         "unhealed": [strike.id for strike in life.strikes if strike.healed is None],

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import subprocess
@@ -44,6 +45,17 @@ def test_what_is_expected_and_not_done_ends_with_1(file: Path, tmp_path: Path) -
     found = CliRunner().invoke(app, ["simulate", str(file), "--rules", str(tmp_path / "none.yaml")])
     assert found.exit_code == 1
     assert "it should evict at least once, and did not" in found.stdout
+
+
+def test_what_rules_that_only_observe_would_do_is_said(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(EVICT.replace("enforce", "observe"))
+    found = CliRunner().invoke(app, ["simulate", str(file)])
+    assert re.search(r"^healer would evict [1-9][0-9]* \(rules observe\)$", found.stdout, re.MULTILINE)
+    plain = json.loads(CliRunner().invoke(app, ["simulate", str(file), "-o", "json"]).stdout)["policies"]["healer"]
+    assert plain["actions"] == {}
+    assert plain["actionsObserved"]["evict"] >= 1
+    (tmp_path / "rules.yaml").write_text(EVICT)
+    assert "would" not in CliRunner().invoke(app, ["simulate", str(file)]).stdout
 
 
 @pytest.mark.parametrize(
