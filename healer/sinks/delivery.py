@@ -8,6 +8,7 @@ Of an incident only its newest state is told. Whatever happened while a target w
 import asyncio
 import random
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from healer.sinks.base import SinkMeters
 from healer.sinks.memory import Memory, NotKept, TimedMemory
 from healer.sinks.source_turns import SourceTurns
 from healer.sinks.targets import Pace
+from healer.sinks.words import milestone
 
 M = TypeVar("M")
 
@@ -28,6 +30,8 @@ LONGEST_PAUSE = 600.0
 _PAUSE = 1.0
 """Seconds until the journal is asked again to keep what was told."""
 _DOUBLINGS = 4
+_PART = 4
+"""A namespace whose RuleSets have more than such a part of the capacity waiting loses messages of its own."""
 
 
 class TryAgain(Exception):
@@ -239,12 +243,27 @@ class DeliverySink(ABC, Generic[M]):
         queue.added.set()
 
     def _evict_one(self, queue: _Queue, target: str) -> None:
-        """Forget an incident when there are too many: one that is told and closed, else one that is told, else the oldest."""
+        """Forget an incident when there are too many.
+
+        The order: one that is told and closed; one that is told; then messages are lost. First those of the namespace whose
+        RuleSets have most of them, where that is more than a part of all: its flood drops nothing of others. Where none has,
+        those that need no human go before those that do, those of RuleSets in namespaces before those of healer's own rules,
+        those of a namespace with more before those of one with fewer, and what is closed before what is not. Else the oldest.
+        """
         if len(queue.known) < self._pace.capacity:
             return
+        waiting = Counter(each.incident.tenant for each in queue.pending)
+        most = max((tenant for tenant in waiting if tenant), key=waiting.__getitem__, default="")
+        floods = most if waiting[most] > self._pace.capacity // _PART else ""
 
-        def worth(item: tuple[str, Delivery]) -> tuple[bool, bool, bool]:
-            return item[1] in queue.pending, item[1].incident.state is not State.CLOSED, not item[1].incident.tenant
+        def worth(item: tuple[str, Delivery]) -> tuple[bool | int, ...]:
+            incident, tenant = item[1].incident, item[1].incident.tenant
+            is_open = incident.state is not State.CLOSED
+            if item[1] not in queue.pending:
+                return False, is_open
+            if floods and tenant != floods:
+                return True, True
+            return True, False, milestone(incident).needs_human, not tenant, -waiting[tenant], is_open
 
         name, delivery = min(queue.known.items(), key=worth)
         del queue.known[name]

@@ -56,8 +56,7 @@ class Flood(Thread):
         self.folded[incident.id] = incident
         if len(self.folded) > most:
             gone = next((each.id for each in self.folded.values() if each.state is State.CLOSED), next(iter(self.folded)))
-            del self.folded[gone]
-            self.over += 1
+            self.over += self.folded.pop(gone).state is State.CLOSED
 
     @property
     def ended(self) -> bool:

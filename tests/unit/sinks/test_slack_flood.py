@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from healer.model.incident import Incident, State
 from healer.model.target import Target
 from healer.sinks.memory import ProcessMemory
-from healer.sinks.slack.flood import Floods
+from healer.sinks.slack.flood import Flood, Floods, stand_in
 from healer.sinks.slack.message import SlackForm
 from tests.support.slack import FakeSlack, Misbehaviour, Posted
 from tests.unit.sinks.incidents import incident, then
@@ -210,3 +210,15 @@ async def test_of_a_tenant_so_much_that_needs_a_human_has_messages_of_its_own(sl
     assert sum(name.startswith("flood-") for name in told) == 4 + 1 + 1, "calls, one more, and the message that they share"
     (message,) = shared(slack)
     assert "15 not over, 0 over, 15 need a human" in message.text
+
+
+def test_what_is_not_held_any_more_is_over_only_if_it_was_closed() -> None:
+    first = incident("first")
+    flood = Flood(CHANNEL, stand_in("flood-1", CHANNEL, first), SlackForm(), kept={})
+    flood.take(first, 2)
+    flood.take(incident("second"), 2)
+    flood.take(incident("third"), 2)
+    assert (list(flood.folded), flood.over) == (["second", "third"], 0)
+    flood.take(replace(incident("third"), state=State.CLOSED), 2)
+    flood.take(incident("fourth"), 2)
+    assert (list(flood.folded), flood.over) == (["second", "fourth"], 1)

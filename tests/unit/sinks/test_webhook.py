@@ -473,3 +473,41 @@ async def test_a_missing_secret_refuses_and_posts_nothing(there: Receiver, tmp_p
         await told.sink.flush(10)
     assert there.came == []
     assert told.usable("bus") == 0
+
+
+def of(tenant: str, name: str, incident: Incident) -> Incident:
+    """The incident by another name, of a rule of a RuleSet in a namespace; "" for healer's own."""
+    if not tenant:
+        return replace(incident, id=name)
+    return replace(incident, id=name, rule=f"{tenant}/mine/x", workload=replace(incident.workload, namespace=tenant))
+
+
+@pytest.mark.parametrize("calls", [True, False])
+async def test_a_flood_of_one_namespace_drops_no_message_of_others(there: Receiver, calls: bool) -> None:
+    """Also where all of the flood need a human, and nothing of the others does."""
+    opened, *_, closed = crash_loop("bus")
+    told = bench(bus={"url": there.url + "hook"}, capacity=10)
+    others = [of("bank", "bank-calls", escalated("bus")), of("bank", "bank-open", opened), of("", "own-open", opened)]
+    for each in [*others, of("", "own-closed", opened), of("", "own-closed", closed)]:
+        told.sink.tell(each)
+    for number in range(12):
+        told.sink.tell(of("web", f"web-{number}", escalated("bus") if calls else opened))
+    async with told.running():
+        await told.settled()
+    names = {post.json["incident"] for post in there.taken}
+    assert {name for name in names if not name.startswith("web-")} == {"bank-calls", "bank-open", "own-open", "own-closed"}
+    assert names >= {"web-10", "web-11"}
+    assert told.count("dropped") == 6
+
+
+async def test_what_needs_no_human_is_dropped_first_where_nobody_floods(there: Receiver) -> None:
+    opened = crash_loop("bus")[0]
+    told = bench(bus={"url": there.url + "hook"}, capacity=4)
+    for name in ("a", "b"):
+        told.sink.tell(of(name, f"{name}-calls", escalated("bus")))
+    told.sink.tell(of("", "own-open", opened))
+    told.sink.tell(of("c", "c-open", opened))
+    told.sink.tell(of("d", "d-calls", escalated("bus")))  # instead of c-open: it needs no human, and healer's own goes later
+    async with told.running():
+        await told.settled()
+    assert {post.json["incident"] for post in there.taken} == {"a-calls", "b-calls", "own-open", "d-calls"}
