@@ -99,6 +99,8 @@ _COMMANDS = (
     r"|(?:sqlcmd|bcp|mosquitto_[a-z]{3})(?![\w.:/-])[^\n;&|]{0,200}?[\s'\"]-P)"
 )
 """Commands with the short flag by which they take a password. Others mean a port, a path or a process by it."""
+_NO_PORT = re.compile(r"sshpass|(?:redis|valkey)-cli|[a-z ]{2,14}\s{1,3}login")
+"""Commands whose flag is never a port."""
 _PORTS = re.compile(r"[\d.:]+(?:/(?:tcp|udp))?")
 
 
@@ -106,7 +108,7 @@ def _flagged(found: re.Match[str]) -> str:
     """Redact what follows a command's flag for a password, unless it is another flag, a port or a path."""
     flag, gap, value = found[1], found[2], found[3]
     other = value.startswith(("-", "/", "|", ">", "<", "$(")) or not any(map(str.isalnum, value))
-    if other or _REDACTED.match(value) or (gap and _PORTS.fullmatch(value)):
+    if other or _REDACTED.match(value) or (gap and not _NO_PORT.match(flag) and _PORTS.fullmatch(value)):
         return found[0]
     return f"{flag}{gap}{SECRET}"
 
@@ -196,7 +198,7 @@ _PATTERNS = (
     Pattern(
         _KEY_SIGNS,
         re.compile(
-            rf"(?i)({_KEYS}{_SEPARATOR}|(?:(?<=--)|(?<![\w-])-)[\w-]{{0,40}}?{_KEYS}(?:\s{{1,12}}(?![-\s])|['\"],\s{{0,3}}(?=['\"])))"
+            rf"(?i)({_KEYS}{_SEPARATOR}|(?<![\w-])-[\w-]{{0,41}}?{_KEYS}(?:\s{{1,12}}(?![-\s])|['\"],\s{{0,3}}(?=['\"])))"
             rf"({_VALUE})"
         ),
         _keyed,

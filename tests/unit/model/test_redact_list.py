@@ -270,6 +270,14 @@ def test_what_looks_like_it_and_is_none_stays(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    ["sshpass -p 12345678 ssh x", "redis-cli -a 12345678", "docker login -u u -p 12345678", "helm registry login -p 12345678"],
+)
+def test_digits_after_a_flag_that_is_never_a_port_are_cut_out(text: str) -> None:
+    assert redact(text) == text.replace("12345678", "[secret]")
+
+
+@pytest.mark.parametrize(
     "key", ["password", "DB_PASSWORD", "X-API-Key", "clientSecret", "token", "authorization", "Cookie", "X-Goog-Signature", "pw"]
 )
 def test_a_key_that_names_a_secret(key: str) -> None:
@@ -290,7 +298,8 @@ def test_a_key_that_names_none(key: str) -> None:
      "4111 ", "1111-", "DE89 ", "AA11AAAA", "13", "138 ", "call 1", "is was ", '\\"', '\\"token\\": \\"', "token: '",
      'token="', 'token="\\a', "basic ",
      "-u a:", "key", "mysql ", "mysql -p ", "mysql -pa ", "docker login ", "redis-cli -a", "auth: ", "auth: aaaaaaaa",
-     "auth:aaaa+", "pw ", "%3d", "?sig%3d", "-password ", '"--password", ', "signature=", "authorization: a1", "@a.", "a@a.svc",
+     "auth:aaaa+", "pw ", "%3d", "?sig%3d", "-password ", "--pw-", "-pass-",
+     '"--password", ', "signature=", "authorization: a1", "@a.", "a@a.svc",
      "x" * 39 + "A1/"],
 )  # fmt: skip
 def test_the_time_is_linear_in_the_length(unit: str) -> None:
