@@ -184,7 +184,8 @@ _PATTERNS = (
         r"\1[token]",
     ),
     Pattern(("basic ",), re.compile(r"(?i)\b(basic )(?=[a-z+/]{0,200}[\d=])[a-z0-9+/]{8,}+={0,2}"), rf"\1{SECRET}"),
-    Pattern(("-u ", "--user "), re.compile(r"(?<!\S)(-u|--user) [^\s:]{1,100}+:[^\s/]{1,200}+(?!\S)"), rf"\1 {SECRET}"),
+    Pattern(("-u", "--user"), re.compile(r"(?<!\S)(-u ?|--user[ =])[^\s:]{1,100}+:[^\s/]{1,200}+(?!\S)"), rf"\1{SECRET}"),
+    Pattern(("requirepass", "masterauth"), re.compile(rf"(?<!\w)((?:requirepass|masterauth)\s{{1,4}})({_VALUE})"), _keyed),
     Pattern(
         ("mysql", "mariadb", "mongo", "sshpass", "rabbitmqadmin", "login", "-cli", "ldap", "sqlcmd", "bcp", "mosquitto"),
         re.compile(rf"({_COMMANDS})(\s{{1,4}}|['\"],\s{{0,3}}(?=['\"])|)({_VALUE})"),

@@ -10,6 +10,8 @@ from healer.rehearsal.simulate.exposed import SERVERS
 from healer.rules.form import InPercent, LabelKey, LabelValue, Listed, Model, Name, Number, Text, Whole, fault, one_of
 from healer.rules.portion import Portion
 
+SELECTED_BY = ("app", "version")
+"""The labels by which a workload, its Service and its budget select pods."""
 WORKLOAD_KINDS = ("Deployment", "StatefulSet", "DaemonSet")
 SPLITTERS = ("HTTPRoute", "VirtualService", "Ingress")
 """The kinds of routes that are played."""
@@ -125,7 +127,8 @@ class PlayedWorkload(Model):
     replicas: Annotated[Whole, Field(ge=0, le=2000)] = 3
     """Of a DaemonSet the nodes say how many there are."""
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
-    """Further labels of its pods; `app` is its name unless given."""
+    """Further labels of its pods; `app` is its name unless given. By `app` and `version` it selects them: no two workloads of a
+    namespace may select the same pods."""
     image: Text = "serving:v1"
     port: Annotated[Whole, Field(ge=1, le=65535)] = 8501
     starts: Annotated[Duration, Field(ge=0)] = 10.0
@@ -151,6 +154,21 @@ class PlayedWorkload(Model):
     """GPUs of a pod."""
     autoscale: AutoscaleSpec | None = None
     alerts: tuple[AlertSpec, ...] = ()
+
+    @property
+    def all_labels(self) -> dict[str, str]:
+        """The labels of it and of its pods."""
+        return {"app": self.name} | self.labels
+
+    @property
+    def selects(self) -> dict[str, str]:
+        """The labels by which it, its Service and its budget select pods."""
+        return {name: self.all_labels[name] for name in SELECTED_BY if name in self.all_labels}
+
+    def overlaps(self, other: "PlayedWorkload") -> bool:
+        """Whether one of the two selects the pods of the other."""
+        mine, others = self.selects.items(), other.selects.items()
+        return self.namespace == other.namespace and (mine <= others or others <= mine)
 
 
 class QuotaSpec(Model):
@@ -180,6 +198,9 @@ class ClusterSpec(Model):
                 hint = "rename one, in another namespace too: faults and operations name workloads"
                 raise fault(f"the workload {name!r} is given twice", hint, ("workloads", index, "name"))
         for index, each in enumerate(self.workloads):
+            if (other := next(filter(each.overlaps, self.workloads[:index]), None)) is not None:
+                hint = "the budget of one would count them, too: give each of the two a label `version` of its own"
+                raise fault(f"{each.name!r} and {other.name!r} select the same pods", hint, ("workloads", index))
             if each.canary is not None:
                 self._split(each, each.canary, ("workloads", index))
         return self

@@ -17,8 +17,6 @@ GPU = "nvidia.com/gpu"
 WORKLOAD = "lab.healer.dev/workload"
 """The annotation of a pod with the name of its workload in the scenario."""
 KINDS: dict[str, Kind] = {"Deployment": DEPLOYMENT, "StatefulSet": STATEFULSET, "DaemonSet": DAEMONSET}
-_SELECTS = ("app", "version")
-"""The labels by which a workload and its Service select pods."""
 _FOR_EVER = 10**9
 """Seconds between bookmarks: nobody needs one here."""
 
@@ -144,8 +142,7 @@ def node_of(pod: Object) -> str:
 
 def manifests(workload: PlayedWorkload) -> list[Object]:
     """The workload, its Service, and its budget if it has one."""
-    labels = {"app": workload.name} | workload.labels
-    selector = {name: labels[name] for name in _SELECTS if name in labels}
+    labels, selector = workload.all_labels, workload.selects
     meta = {"name": workload.name, "namespace": workload.namespace, "labels": labels}
     times = {STARTS: workload.starts, LOADS: workload.loads, STOPS: workload.stops}
     container: Object = {

@@ -172,6 +172,26 @@ def test_two_canaries_of_one_workload_and_one_with_traffic_are_errors() -> None:
     assert "a canary has no traffic of its own" in said(written(faults=[], cluster=own))
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "overlap"),
+    [
+        ({"app": "vllm"}, {"app": "vllm"}, True),
+        ({"app": "vllm"}, {"app": "vllm", "version": "v2"}, True),
+        ({"app": "vllm", "version": "v2"}, {"app": "vllm"}, True),
+        ({"app": "vllm", "version": "v1"}, {"app": "vllm", "version": "v2"}, False),
+        ({"version": "v1"}, {"version": "v1"}, False),
+    ],
+)
+def test_no_two_workloads_select_the_same_pods(first: dict[str, str], second: dict[str, str], overlap: bool) -> None:
+    workloads = [{"name": "llm", "labels": first}, {"name": "chat", "labels": second}]
+    text = written(faults=[], cluster={"workloads": workloads})
+    if overlap:
+        assert "'chat' and 'llm' select the same pods" in said(text)
+        parse(written(faults=[], cluster={"workloads": [workloads[0], workloads[1] | {"namespace": "other"}]}), "test.yaml")
+    else:
+        parse(text, "test.yaml")
+
+
 def test_a_file_without_a_scenario_is_an_error() -> None:
     assert "the file holds 0 documents" in said("")
     assert "'kind'" in said("apiVersion: healer.dev/v1alpha1\nmetadata: {name: a}\n")
