@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from healer.cluster.api import Api
-from healer.cluster.errors import ApiError
+from healer.cluster.errors import ApiError, Unreadable
 from healer.cluster.resources import RESOURCES
 from healer.demo.kubeconfig import on_loopback, refuse_others, written
 from healer.lab import Lab, serving
@@ -105,8 +105,7 @@ async def sicken(api: Api, pod: str, namespace: str, how: str) -> str:
     """
     if how not in SHOWN:
         raise OperateError(f"a pod of the lab cannot be {how!r}; it can be {', '.join(SHOWN)}")
-    version = await api.get("/version", dict[str, str]) if on_loopback(api.url) else {}
-    if not version.get("gitVersion", "").endswith(f"+{NAME}"):
+    if not await _is_lab(api):
         raise OperateError(f"{api.url} is no lab, and nothing is done there: `healer lab run` starts one and says its kubeconfig")
     path = RESOURCES[Pod].path(namespace)
     name = pod.removeprefix("pod/") or await _first_ready(api, path, namespace)
@@ -118,6 +117,16 @@ async def sicken(api: Api, pod: str, namespace: str, how: str) -> str:
             raise OperateError(f"there is no pod {name} in {namespace}") from error
         raise
     return f"pod/{name} in {namespace} {SHOWN[how]} from now on"
+
+
+async def _is_lab(api: Api) -> bool:
+    """Whether the cluster is a lab on this machine. A server elsewhere is sent nothing."""
+    if not on_loopback(api.url):
+        return False
+    try:
+        return (await api.get(f"/{NAME}", dict[str, str])).get("kind") == "Lab"
+    except (ApiError, Unreadable):
+        return False
 
 
 async def _first_ready(api: Api, path: str, namespace: str) -> str:

@@ -12,7 +12,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "integer": (int,),
     "number": (int, float),
 }
-_SAID = {"$schema", "title", "description", "$defs"}
+_SAID = {"$schema", "title", "description", "default", "$defs"}
 
 
 def faults(data: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None, path: str = "$") -> Iterator[str]:

@@ -6,7 +6,7 @@ from healer.lab.kinds import Kind, Kinds
 from healer.lab.objects import Object
 
 NAME = "lab"
-"""What the version says of who built this cluster."""
+"""The path that tells a lab from any other cluster, which has nothing there."""
 _VERSION: Object = {
     "major": "1",
     "minor": "36",
@@ -14,7 +14,7 @@ _VERSION: Object = {
     "emulationMinor": "36",
     "minCompatibilityMajor": "1",
     "minCompatibilityMinor": "35",
-    "gitVersion": f"v1.36.2+{NAME}",  # a build of its own, as distributions name theirs
+    "gitVersion": "v1.36.2",
     "gitCommit": "8e16b12fda5b1dccc41a6de48b3e356cc7d5048b",
     "gitTreeState": "",
     "buildDate": "1970-01-01T00:00:00Z",
@@ -35,6 +35,8 @@ def discover(path: str, kinds: Kinds) -> Object | None:
     parts = path.strip("/").split("/")
     if parts == ["version"]:
         return _VERSION
+    if parts == [NAME]:
+        return {"kind": "Lab"}
     if parts == ["api"]:
         return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
     if parts == ["apis"]:
