@@ -50,9 +50,8 @@ def written(kubeconfig: Path, text: str) -> Iterator[None]:
         with os.fdopen(number, "w", encoding="utf-8") as file:
             file.write(text)
         os.replace(name, kubeconfig)
-    except BaseException:
-        Path(name).unlink()
-        raise
+    finally:
+        Path(name).unlink(missing_ok=True)  # it is there only when it could not become the file
     try:
         yield
     finally:

@@ -265,6 +265,9 @@ def test_a_tenant_keeps_the_breaker_of_the_cluster_open_once_over_a_restart() ->
     fire(again, "Mine", [MOST + 2])
     assert until is not None
     assert resumes(again) == until
+    third = Drill(again.rules, again.world, again.tuning, now=again.now)
+    third.restore(list((d.incidents | again.incidents).values()), set())  # with both openings of the tenant
+    assert resumes(third) == until
 
 
 def resumes(d: Drill) -> float | None:
